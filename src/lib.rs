@@ -1,0 +1,1 @@
+//! regseal: a reverse proxy that gives any OCI registry the Referrers API and a durable signature store.

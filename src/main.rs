@@ -1,0 +1,2 @@
+//! The regseal executable.
+fn main() {}
