@@ -1,1 +1,3 @@
 //! regseal: a reverse proxy that gives any OCI registry the Referrers API and a durable signature store.
+
+pub mod oci;
