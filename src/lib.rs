@@ -1,3 +1,4 @@
 //! regseal: a reverse proxy that gives any OCI registry the Referrers API and a durable signature store.
 
+pub mod clock;
 pub mod oci;
