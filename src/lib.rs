@@ -1,4 +1,5 @@
 //! regseal: a reverse proxy that gives any OCI registry the Referrers API and a durable signature store.
 
+pub mod body;
 pub mod clock;
 pub mod oci;
