@@ -4,3 +4,4 @@ pub mod body;
 pub mod clock;
 pub mod oci;
 pub mod telemetry;
+pub mod server;
