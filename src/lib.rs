@@ -5,3 +5,4 @@ pub mod clock;
 pub mod oci;
 pub mod telemetry;
 pub mod server;
+pub mod route;
