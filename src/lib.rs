@@ -6,3 +6,4 @@ pub mod oci;
 pub mod telemetry;
 pub mod server;
 pub mod route;
+pub mod store;

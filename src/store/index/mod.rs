@@ -1,0 +1,178 @@
+//! The index: rows made from the records of the object store, to answer without LIST.
+//!
+//! It may lose everything at any time; it may not answer wrongly. So every lookup tells "not there" from "not known",
+//! and rows come only from records that are durable already.
+
+pub mod embedded;
+pub mod memory;
+
+#[cfg(test)]
+mod contract;
+
+use std::error::Error as StdError;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use thiserror::Error;
+
+use crate::oci::{Digest, RepositoryName, Tag};
+
+use super::records::{Link, Referrer, TagVersion};
+
+/// A cache of the object store's records.
+///
+/// Every method is atomic within its repository and idempotent, and is durable when it returns `Ok`, as far as the
+/// backend is durable at all. After an error the write may or may not have taken place. Removing an absent row is
+/// success.
+#[async_trait]
+pub trait ReferrersIndex: Debug + Send + Sync {
+    /// Whether the absence of a row means the absence of the record.
+    async fn complete(&self) -> Result<bool, IndexError>;
+
+    /// Removes every row and makes the index incomplete. No [`replace_subject`] whose generation was read before
+    /// succeeds afterwards. A backend that finds its content lost or put back to an older state does the same.
+    ///
+    /// [`replace_subject`]: ReferrersIndex::replace_subject
+    async fn clear(&self) -> Result<Epoch, IndexError>;
+
+    /// Makes the index complete, unless it was cleared again since `epoch`: then nothing changes and it is `false`.
+    async fn set_complete(&self, epoch: Epoch) -> Result<bool, IndexError>;
+
+    /// Writes the row of a referrer, replacing one of the same digest; bumps the generation of its subject.
+    async fn put_referrer(&self, referrer: &Referrer) -> Result<(), IndexError>;
+
+    /// Removes the row of a referrer; bumps the generation of its subject also when there was none.
+    async fn remove_referrer(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        digest: &Digest,
+    ) -> Result<(), IndexError>;
+
+    /// All referrers of a subject, ordered by digest. Unknown unless the subject was replaced (see
+    /// [`replace_subject`]) since the index was cleared, or the index is complete.
+    ///
+    /// [`replace_subject`]: ReferrersIndex::replace_subject
+    async fn referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Lookup<Vec<Referrer>>, IndexError>;
+
+    /// A number that changes with every write to the rows of a subject, and never comes back.
+    async fn generation(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<u64, IndexError>;
+
+    /// Makes `referrers` the rows of a subject if its generation is still `expected`; then the subject is known from
+    /// here on and the generation is bumped. Else nothing changes and it is `false`.
+    async fn replace_subject(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        referrers: Vec<Referrer>,
+        expected: u64,
+    ) -> Result<bool, IndexError>;
+
+    /// Writes the rows of links, replacing those that are there.
+    async fn put_links(
+        &self,
+        repository: &RepositoryName,
+        links: &[(Digest, Link)],
+    ) -> Result<(), IndexError>;
+
+    /// Removes the row of a link.
+    async fn remove_link(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<(), IndexError>;
+
+    /// The link of a digest.
+    async fn link(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Lookup<Link>, IndexError>;
+
+    /// Writes the row of version `number` of a tag.
+    async fn put_tag_version(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+        number: u64,
+        version: &TagVersion,
+    ) -> Result<(), IndexError>;
+
+    /// All versions of a tag, lowest number first. Unknown unless the index is complete.
+    async fn tag_versions(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+    ) -> Result<Lookup<Vec<(u64, TagVersion)>>, IndexError>;
+
+    /// Every row, in no order. A row written or removed meanwhile may come, or not, or twice.
+    fn rows(&self) -> BoxStream<'_, Result<Row, IndexError>>;
+}
+
+/// What an index says about a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup<T> {
+    /// The record exists.
+    Found(T),
+    /// There is none.
+    Absent,
+    /// The object store has to be asked.
+    Unknown,
+}
+
+/// Which clearing of an index its content belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch(pub u64);
+
+/// One row of an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Row {
+    /// A referrer.
+    Referrer(Referrer),
+    /// A link.
+    Link {
+        /// Its repository.
+        repository: RepositoryName,
+        /// The content.
+        digest: Digest,
+        /// The row.
+        link: Link,
+    },
+    /// A version of a captured tag.
+    TagVersion {
+        /// Its repository.
+        repository: RepositoryName,
+        /// The tag.
+        tag: Tag,
+        /// The version's number.
+        number: u64,
+        /// The row.
+        version: TagVersion,
+    },
+}
+
+/// The index cannot be used; the object store answers in its place.
+#[derive(Clone, Debug, Error)]
+pub enum IndexError {
+    /// The backend failed.
+    #[error("the index cannot {operation}")]
+    Unavailable {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// What the backend says; one failure may end several writes.
+        source: Arc<dyn StdError + Send + Sync>,
+    },
+    /// A row is not what we write.
+    #[error("a row of the index cannot be read")]
+    Corrupt,
+}

@@ -1,0 +1,250 @@
+//! Where everything lies in the object store: the one place that writes or reads object keys.
+//!
+//! `<d>` is `<algorithm>-<encoded>`. Numbers have twenty digits, so that key order is their order. Components that
+//! begin with an underscore cannot be part of a repository name, so no repository runs into another one's records.
+
+use crate::oci::{Digest, RepositoryName, Tag};
+
+use super::blob::Key;
+
+/// `v1/blobs/<algorithm>/<2>/<encoded>`: bytes, shared by all repositories.
+pub(super) fn blob(digest: &Digest) -> Key {
+    let encoded = digest.encoded();
+    let fan = encoded.get(..2).unwrap_or(encoded);
+    key(&format!("v1/blobs/{}/{fan}/{encoded}", digest.algorithm()))
+}
+
+/// `v1/repos`: the records of every repository.
+pub(super) fn repositories() -> Key {
+    key("v1/repos")
+}
+
+/// `_subjects/<subject>`: the referrers of one subject.
+pub(super) fn referrers(repository: &RepositoryName, subject: &Digest) -> Key {
+    of(repository, &format!("_subjects/{}", subject.key_form()))
+}
+
+/// `_subjects/<subject>/<referrer>`: one referrer.
+pub(super) fn referrer(repository: &RepositoryName, subject: &Digest, digest: &Digest) -> Key {
+    let (subject, digest) = (subject.key_form(), digest.key_form());
+    of(repository, &format!("_subjects/{subject}/{digest}"))
+}
+
+/// `_links/<d>`: the repository may serve that blob or manifest.
+pub(super) fn link(repository: &RepositoryName, digest: &Digest) -> Key {
+    of(repository, &format!("_links/{}", digest.key_form()))
+}
+
+/// `_tags/<tag>`: the versions of one captured tag.
+pub(super) fn tag(repository: &RepositoryName, tag: &Tag) -> Key {
+    of(repository, &format!("_tags/{tag}"))
+}
+
+/// `_tags/<tag>/<n>`: one version of a captured tag.
+pub(super) fn tag_version(repository: &RepositoryName, tag: &Tag, number: u64) -> Key {
+    of(repository, &format!("_tags/{tag}/{number:020}"))
+}
+
+/// `_tagged/<d>`: the captured tags that have named a manifest.
+pub(super) fn tagged(repository: &RepositoryName, digest: &Digest) -> Key {
+    of(repository, &format!("_tagged/{}", digest.key_form()))
+}
+
+/// `_tagged/<d>/<tag>`: that tag has named this manifest.
+pub(super) fn tagged_by(repository: &RepositoryName, digest: &Digest, tag: &Tag) -> Key {
+    of(repository, &format!("_tagged/{}/{tag}", digest.key_form()))
+}
+
+/// `_deleted/<d>`: tombstone.
+pub(super) fn tombstone(repository: &RepositoryName, digest: &Digest) -> Key {
+    of(repository, &format!("_deleted/{}", digest.key_form()))
+}
+
+/// `_staging/<d>`: uploaded bytes that no manifest has claimed yet.
+pub(super) fn staged(repository: &RepositoryName, digest: &Digest) -> Key {
+    of(repository, &format!("_staging/{}", digest.key_form()))
+}
+
+/// `v1/journal`: what the index still has to learn.
+pub(super) fn journal() -> Key {
+    key("v1/journal")
+}
+
+/// `v1/journal/<id>`: one entry; `replica` is of this process alone, `number` grows.
+pub(super) fn journal_entry(replica: u64, number: u64) -> Key {
+    key(&format!("v1/journal/{replica:016x}-{number:020}"))
+}
+
+/// What a key below [`repositories`] holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Record {
+    /// One referrer of a subject.
+    Referrer {
+        /// The subject.
+        subject: Digest,
+        /// The referrer.
+        digest: Digest,
+    },
+    /// A link.
+    Link(Digest),
+    /// A version of a captured tag.
+    TagVersion(Tag, u64),
+    /// Staged bytes.
+    Staged,
+    /// A record that no index row is made from, or a file that is none of ours.
+    Other,
+}
+
+/// The inverse of the functions above: repository and kind of record. `None` outside of every repository.
+pub(super) fn parse(key: &Key) -> Option<(RepositoryName, Record)> {
+    let below = key.as_str().strip_prefix("v1/repos/")?;
+    let (repository, record) = below.split_once("/_")?;
+    let repository = repository.parse().ok()?;
+    let record = match record.split('/').collect::<Vec<_>>().as_slice() {
+        ["subjects", subject, digest] => parse_digest(subject)
+            .zip(parse_digest(digest))
+            .map(|(subject, digest)| Record::Referrer { subject, digest }),
+        ["links", digest] => parse_digest(digest).map(Record::Link),
+        ["tags", tag, number] => tag
+            .parse()
+            .ok()
+            .zip(number.parse().ok())
+            .map(|(tag, number)| Record::TagVersion(tag, number)),
+        ["staging", _] => Some(Record::Staged),
+        _ => None,
+    };
+    Some((repository, record.unwrap_or(Record::Other)))
+}
+
+/// Where to go on after `key` for a walk that is only after staged bytes: sections lie in byte order, so it can leap
+/// over the others.
+pub(super) fn leap_to_staging(key: &Key) -> Key {
+    let Some((repository, _)) = parse(key) else {
+        return key.clone();
+    };
+    let staging = of(&repository, "_staging");
+    let end = of(&repository, "_staging=");
+    if *key < staging {
+        staging
+    } else if *key < end {
+        key.clone()
+    } else {
+        of(&repository, "_z")
+    }
+}
+
+/// The tag of a [`tagged_by`] key.
+pub(super) fn last_as_tag(key: &Key) -> Option<Tag> {
+    key.as_str().rsplit('/').next()?.parse().ok()
+}
+
+/// The inverse of [`Digest::key_form`]. Exact for algorithms without a dash in their name, and no other is stored.
+fn parse_digest(form: &str) -> Option<Digest> {
+    let (algorithm, encoded) = form.split_once('-')?;
+    format!("{algorithm}:{encoded}").parse().ok()
+}
+
+fn of(repository: &RepositoryName, record: &str) -> Key {
+    key(&format!("v1/repos/{repository}/{record}"))
+}
+
+fn key(text: &str) -> Key {
+    text.parse()
+        .expect("names, tags and digests have the characters of a key and bounded lengths")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_where_the_layout_says() {
+        let repository: RepositoryName = "a/b".parse().unwrap();
+        let subject = Digest::sha256(b"subject");
+        let digest = Digest::sha256(b"{}");
+        let hex = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+        let subject_hex = subject.encoded();
+        let tag: Tag = "sha256-00.sig".parse().unwrap();
+        for (key, expected) in [
+            (blob(&digest), format!("v1/blobs/sha256/44/{hex}")),
+            (
+                referrer(&repository, &subject, &digest),
+                format!("v1/repos/a/b/_subjects/sha256-{subject_hex}/sha256-{hex}"),
+            ),
+            (
+                link(&repository, &digest),
+                format!("v1/repos/a/b/_links/sha256-{hex}"),
+            ),
+            (
+                tag_version(&repository, &tag, 7),
+                "v1/repos/a/b/_tags/sha256-00.sig/00000000000000000007".to_owned(),
+            ),
+            (
+                tagged_by(&repository, &digest, &tag),
+                format!("v1/repos/a/b/_tagged/sha256-{hex}/sha256-00.sig"),
+            ),
+            (
+                tombstone(&repository, &digest),
+                format!("v1/repos/a/b/_deleted/sha256-{hex}"),
+            ),
+            (
+                staged(&repository, &digest),
+                format!("v1/repos/a/b/_staging/sha256-{hex}"),
+            ),
+            (
+                journal_entry(1, 2),
+                "v1/journal/0000000000000001-00000000000000000002".to_owned(),
+            ),
+        ] {
+            assert_eq!(key.as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn keys_read_back_as_what_they_were_made_from() {
+        let repository: RepositoryName = "a/b".parse().unwrap();
+        let (subject, digest) = (Digest::sha256(b"subject"), Digest::sha256(b"{}"));
+        let tag: Tag = "t".parse().unwrap();
+        for (key, record) in [
+            (
+                referrer(&repository, &subject, &digest),
+                Record::Referrer {
+                    subject: subject.clone(),
+                    digest: digest.clone(),
+                },
+            ),
+            (link(&repository, &digest), Record::Link(digest.clone())),
+            (
+                tag_version(&repository, &tag, 7),
+                Record::TagVersion(tag.clone(), 7),
+            ),
+            (staged(&repository, &digest), Record::Staged),
+            (tombstone(&repository, &digest), Record::Other),
+        ] {
+            assert_eq!(parse(&key), Some((repository.clone(), record)), "{key}");
+        }
+        assert_eq!(parse(&blob(&digest)), None);
+    }
+
+    #[test]
+    fn the_longest_names_still_make_keys() {
+        let repository: RepositoryName = "a".repeat(255).parse().unwrap();
+        let long: Digest = format!("x:{}", "a".repeat(198)).parse().unwrap();
+        let tag: Tag = "t".repeat(128).parse().unwrap();
+        referrer(&repository, &long, &long);
+        tagged_by(&repository, &long, &tag);
+    }
+
+    #[test]
+    fn a_walk_for_staged_bytes_leaps_over_other_sections() {
+        let repository: RepositoryName = "a".parse().unwrap();
+        let digest = Digest::sha256(b"{}");
+        let staged_key = staged(&repository, &digest);
+        let before = leap_to_staging(&link(&repository, &digest));
+        assert!(before < staged_key && before > tombstone(&repository, &digest));
+        assert_eq!(leap_to_staging(&staged_key), staged_key);
+        let behind = leap_to_staging(&referrer(&repository, &digest, &digest));
+        assert!(behind > tag_version(&repository, &"t".parse().unwrap(), 1));
+        assert!(behind < link(&"a/b".parse().unwrap(), &digest));
+    }
+}

@@ -1,0 +1,41 @@
+//! What regseal keeps: signature manifests, their blobs, and the records that make them referrers.
+//!
+//! The object store ([`blob`]) is the truth; the index ([`index`]) is a cache of it that may be lost at any time.
+//! [`signatures::SignatureStore`] is the only way in: it keeps the write order (blobs, links, record, index) and goes
+//! to the object store whenever the index cannot be trusted. Nothing is acknowledged before it is durable, and
+//! everything is scoped by repository: content is served only where a link says so.
+//!
+//! Knows no HTTP and no upstream; whoever calls has authorised the caller.
+
+pub mod blob;
+pub mod error;
+pub mod index;
+pub mod layout;
+pub mod records;
+pub mod signatures;
+
+mod captured_tag;
+mod content;
+mod deletion;
+mod journal;
+mod locks;
+mod metrics;
+mod rebuild;
+mod referrers;
+mod staging;
+mod tag_versions;
+mod union;
+mod verify;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod testing;
+
+pub use captured_tag::ServedTag;
+pub use content::Content;
+pub use error::StoreError;
+pub use rebuild::{Progress, Summary};
+pub use records::{Link, LinkKind, Referrer, Source, TagChange, TagVersion};
+pub use signatures::{Health, IndexHealth, NewManifest, SignatureStore};
+pub use verify::Difference;

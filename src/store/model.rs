@@ -1,0 +1,188 @@
+//! Random interleavings of everything that changes referrers, against a model of what must be listed in the end.
+//!
+//! Each digest has a sequence of operations of its own; the sequences of all digests run at once, beside rebuilds,
+//! repairs and an index that fails. Whatever the order, the outcome per digest is that of its own sequence, and the
+//! repaired index says the same as the objects.
+
+use std::sync::Arc;
+
+use futures_util::future::{BoxFuture, join_all};
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+
+use super::testing::{Fixture, Mode, Signature, Yielding, listed, repository, subject};
+use super::{SignatureStore, Source};
+use crate::clock::{ManualClock, UnixMillis};
+
+#[derive(Clone, Copy, Debug)]
+enum Operation {
+    Push(Source),
+    Merge,
+    Forget,
+    Delete,
+}
+
+/// What goes on beside the operations.
+#[derive(Clone, Copy, Debug)]
+enum Background {
+    Rebuild,
+    Repair,
+    Fail(Mode),
+}
+
+/// What a sequence leaves.
+#[derive(Debug, Default)]
+struct Model {
+    source: Option<Source>,
+    deleted: bool,
+}
+
+impl Model {
+    fn apply(&mut self, operation: Operation) {
+        let strengthen = |source| Some(self.source.map_or(source, |old| old.max(source)));
+        match operation {
+            Operation::Push(source) => {
+                self.source = strengthen(source);
+                self.deleted = false;
+            }
+            Operation::Merge if self.source.is_none() && !self.deleted => {
+                self.source = Some(Source::Upstream);
+            }
+            Operation::Forget if self.source == Some(Source::Upstream) => self.source = None,
+            Operation::Delete => {
+                self.source = None;
+                self.deleted = true;
+            }
+            Operation::Merge | Operation::Forget => {}
+        }
+    }
+}
+
+fn operations() -> impl Strategy<Value = Vec<Vec<Operation>>> {
+    let operation = prop_oneof![
+        Just(Operation::Push(Source::Captured)),
+        Just(Operation::Push(Source::Forwarded)),
+        Just(Operation::Merge),
+        Just(Operation::Forget),
+        Just(Operation::Delete),
+    ];
+    prop::collection::vec(prop::collection::vec(operation, 0..6), 1..5)
+}
+
+/// Steps, and how often the others have their turn before each: a push takes about a hundred turns.
+fn background() -> impl Strategy<Value = Vec<(u8, Background)>> {
+    let background = prop_oneof![
+        Just(Background::Rebuild),
+        Just(Background::Repair),
+        Just(Background::Fail(Mode::Up)),
+        Just(Background::Fail(Mode::Down)),
+        Just(Background::Fail(Mode::LosesReplies)),
+    ];
+    prop::collection::vec((0..150u8, background), 0..8)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_interleaving_ends_as_each_sequence_does(
+        sequences in operations(),
+        background in background(),
+        prepared in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(run(sequences, background, prepared, seed))?;
+    }
+}
+
+async fn run(
+    sequences: Vec<Vec<Operation>>,
+    background: Vec<(u8, Background)>,
+    prepared: bool,
+    seed: u64,
+) -> Result<(), TestCaseError> {
+    let clock = Arc::new(ManualClock::new(UnixMillis::new(1_000)));
+    let fixture = Fixture::over(Arc::new(Yielding::new(Arc::clone(&clock), seed)), clock);
+    let store = &fixture.store;
+    if prepared {
+        store.repair_journal().await.unwrap();
+        store.rebuild_index(|_| ()).await.unwrap();
+    }
+    let signatures: Vec<Signature> = (0..sequences.len())
+        .map(|n| Signature::new(&n.to_string()))
+        .collect();
+    let mut tasks: Vec<BoxFuture<'_, ()>> = Vec::new();
+    for (signature, sequence) in signatures.iter().zip(&sequences) {
+        tasks.push(Box::pin(apply_all(store, signature, sequence)));
+    }
+    tasks.push(Box::pin(async {
+        for (turns, step) in background {
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+            // The index may be down for these: they fail then, and break nothing.
+            match step {
+                Background::Rebuild => drop(store.rebuild_index(|_| ()).await),
+                Background::Repair => drop(store.repair_journal().await),
+                Background::Fail(mode) => fixture.index.set(mode),
+            }
+        }
+    }));
+    join_all(tasks).await;
+    let mut expected: Vec<_> = Vec::new();
+    for (signature, sequence) in signatures.iter().zip(sequences) {
+        let mut model = Model::default();
+        for operation in sequence {
+            model.apply(operation);
+        }
+        let deleted = store.deleted(&repository(), &signature.digest).await;
+        prop_assert_eq!(deleted.unwrap(), model.deleted);
+        let manifest = store.read_manifest(&repository(), &signature.digest).await;
+        prop_assert_eq!(manifest.unwrap().is_some(), model.source.is_some());
+        if let Some(source) = model.source {
+            expected.push((signature.digest.clone(), source));
+        }
+    }
+    expected.sort();
+
+    // Before the repair, whatever state the index is in; after it; and by the index alone.
+    prop_assert_eq!(&listed(store).await, &expected);
+    fixture.index.set(Mode::Up);
+    store.repair_journal().await.unwrap();
+    prop_assert_eq!(&listed(store).await, &expected);
+    prop_assert_eq!(store.verify_index().await.unwrap(), []);
+    store.rebuild_index(|_| ()).await.unwrap();
+    prop_assert_eq!(store.verify_index().await.unwrap(), []);
+    prop_assert_eq!(&listed(store).await, &expected);
+    let replica = fixture.replica();
+    prop_assert_eq!(&listed(&replica).await, &expected);
+    Ok(())
+}
+
+/// Applies a sequence, and after each operation reads what it did: what is acknowledged is listed from then on.
+async fn apply_all(store: &SignatureStore, signature: &Signature, sequence: &[Operation]) {
+    let (repository, digest) = (repository(), &signature.digest);
+    let mut model = Model::default();
+    for operation in sequence {
+        match operation {
+            Operation::Push(source) => signature.add(store, *source).await.unwrap(),
+            Operation::Merge => signature.merge(store).await.unwrap(),
+            Operation::Forget => store
+                .forget_upstream_referrer(&repository, &subject(), digest)
+                .await
+                .unwrap(),
+            Operation::Delete => store.delete_manifest(&repository, digest).await.unwrap(),
+        }
+        model.apply(*operation);
+        let listed = listed(store).await;
+        let listed = listed.iter().find(|(listed, _)| listed == digest);
+        assert_eq!(
+            listed.map(|(_, source)| *source),
+            model.source,
+            "{operation:?}"
+        );
+        let link = store.link(&repository, digest).await.unwrap();
+        assert_eq!(link.is_some(), model.source.is_some(), "{operation:?}");
+    }
+}

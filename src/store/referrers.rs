@@ -1,0 +1,492 @@
+//! Referrers of a subject: listing, adding, and what was found upstream.
+//!
+//! The order of every write: manifest, link, record, index. A record is what makes a referrer; before it nothing is
+//! listed, after it nothing is missing.
+
+use std::collections::BTreeSet;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::oci::{Digest, RepositoryName};
+
+use super::blob::{Condition, Written};
+use super::error::StoreError;
+use super::index::Lookup;
+use super::layout;
+use super::records::{Link, LinkKind, Referrer, Source, Stale};
+use super::signatures::{NewManifest, PARALLEL, SignatureStore};
+use super::staging::expect_digest;
+
+impl SignatureStore {
+    /// The referrers of a subject, oldest first: by time, then digest. Everything acknowledged is among them, whether
+    /// the index works or not.
+    ///
+    /// # Errors
+    /// The object store is needed and unavailable.
+    pub async fn referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Vec<Referrer>, StoreError> {
+        let mut generation = None;
+        if self.journal.index_is_trusted() {
+            match self.index.referrers(repository, subject).await {
+                Ok(Lookup::Found(referrers)) => return Ok(oldest_first(referrers)),
+                Ok(Lookup::Absent) => return Ok(Vec::new()),
+                Ok(Lookup::Unknown) => {
+                    generation = self.index.generation(repository, subject).await.ok();
+                }
+                Err(error) => self.index_read_failed(&error),
+            }
+        }
+        let referrers = self.stored_referrers(repository, subject).await?;
+        if let Some(generation) = generation {
+            let filled = self
+                .index
+                .replace_subject(repository, subject, referrers.clone(), generation)
+                .await;
+            if let Err(error) = filled {
+                self.index_read_failed(&error);
+            }
+        }
+        Ok(oldest_first(referrers))
+    }
+
+    /// Whether a subject has referrers, without reading any.
+    ///
+    /// # Errors
+    /// The object store is unavailable.
+    pub async fn has_referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<bool, StoreError> {
+        let under = layout::referrers(repository, subject);
+        Ok(!self.blobs.list(&under, None, 1).await?.is_empty())
+    }
+
+    /// Keeps a manifest that was pushed, and lists it under `subject`.
+    ///
+    /// The first push sets the time. A push of what is known from a weaker source strengthens its record. A push
+    /// clears the tombstone of an earlier deletion. When captured, every blob the manifest names was claimed or put
+    /// for this repository before.
+    ///
+    /// # Errors
+    /// The object store is unavailable, the bytes do not have the digest, or a blob was not claimed. Nothing is
+    /// listed then.
+    pub async fn add_referrer(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        new: NewManifest<'_>,
+        source: Source,
+    ) -> Result<(), StoreError> {
+        expect_digest(&new.digest, &new.bytes)?;
+        if source == Source::Captured {
+            self.expect_blobs(repository, &new).await?;
+        }
+        let _held = self.digests.hold(&(repository, &new.digest)).await;
+        let mut record = self.new_record(repository, subject, &new, source);
+        let kind = match source {
+            Source::Captured => LinkKind::Manifest,
+            Source::Forwarded | Source::Upstream => LinkKind::ManifestCopy,
+        };
+        let link = self
+            .keep_manifest(repository, &new, kind, Some(subject))
+            .await?;
+        self.blobs
+            .delete(&layout::tombstone(repository, &new.digest))
+            .await?;
+
+        let key = layout::referrer(repository, subject, &new.digest);
+        if self.put_record(&key, &record, Condition::IfAbsent).await? == Written::AlreadyThere {
+            match self.readable_record::<Referrer>(&key).await? {
+                Some(existing) if existing.source >= record.source => record = existing,
+                existing => {
+                    record.time = existing.map_or(record.time, |existing| existing.time);
+                    self.put_record(&key, &record, Condition::Always).await?;
+                }
+            }
+        }
+        self.index_referrer(&record, link).await
+    }
+
+    /// Lists a manifest that was found upstream. What is listed already, or was deleted through regseal, stays so.
+    ///
+    /// # Errors
+    /// The object store is unavailable, or the bytes do not have the digest.
+    pub async fn merge_upstream_referrer(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        new: NewManifest<'_>,
+    ) -> Result<(), StoreError> {
+        expect_digest(&new.digest, &new.bytes)?;
+        let _held = self.digests.hold(&(repository, &new.digest)).await;
+        let key = layout::referrer(repository, subject, &new.digest);
+        if self.blobs.head(&key).await?.is_some() || self.deleted(repository, &new.digest).await? {
+            return Ok(());
+        }
+        let record = self.new_record(repository, subject, &new, Source::Upstream);
+        let link = self
+            .keep_manifest(repository, &new, LinkKind::ManifestCopy, Some(subject))
+            .await?;
+        match self.put_record(&key, &record, Condition::IfAbsent).await? {
+            Written::Created => self.index_referrer(&record, link).await,
+            Written::AlreadyThere => Ok(()),
+        }
+    }
+
+    /// Unlists a manifest that is no longer upstream, if that is the only place it was known from. No tombstone: it
+    /// may come back.
+    ///
+    /// # Errors
+    /// The object store is unavailable.
+    pub async fn forget_upstream_referrer(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        digest: &Digest,
+    ) -> Result<(), StoreError> {
+        let _held = self.digests.hold(&(repository, digest)).await;
+        let key = layout::referrer(repository, subject, digest);
+        let record = self.readable_record::<Referrer>(&key).await?;
+        if record.is_none_or(|record| record.source != Source::Upstream) {
+            return Ok(());
+        }
+        self.blobs.delete(&key).await?;
+        let link = layout::link(repository, digest);
+        let link = self.readable_record::<Link>(&link).await?;
+        if link.is_none_or(|link| link.kind == LinkKind::ManifestCopy) {
+            return self.unlink(repository, digest, Some(subject)).await;
+        }
+        // A captured tag has it as a version.
+        let stale = Stale {
+            subject: Some(subject.clone()),
+            ..Stale::of(repository)
+        };
+        let row = self.index.remove_referrer(repository, subject, digest);
+        self.index_or_journal(stale, row).await
+    }
+
+    /// Writes a manifest's bytes, then the link to it; returns the link that stands. The caller holds the lock.
+    pub(super) async fn keep_manifest(
+        &self,
+        repository: &RepositoryName,
+        new: &NewManifest<'_>,
+        kind: LinkKind,
+        subject: Option<&Digest>,
+    ) -> Result<Link, StoreError> {
+        let blob = layout::blob(&new.digest);
+        self.blobs
+            .put(&blob, new.bytes.clone(), Condition::Always)
+            .await?;
+        let link = Link {
+            kind,
+            media_type: new.manifest.media_type.clone(),
+            size: new.bytes.len() as u64,
+            subject: subject.cloned(),
+        };
+        self.put_link(repository, &new.digest, link).await
+    }
+
+    /// Fails unless the repository links every blob of the manifest: so nothing is acknowledged whose blobs are not
+    /// durable, and no manifest opens a way to another repository's blobs.
+    pub(super) async fn expect_blobs(
+        &self,
+        repository: &RepositoryName,
+        new: &NewManifest<'_>,
+    ) -> Result<(), StoreError> {
+        let blobs = new.manifest.blobs().map(|blob| blob.digest.clone());
+        let digests: BTreeSet<Digest> = blobs.collect();
+        let mut links = stream::iter(digests)
+            .map(|digest| async move {
+                let link = layout::link(repository, &digest);
+                Ok::<_, StoreError>((digest, self.blobs.head(&link).await?))
+            })
+            .buffer_unordered(PARALLEL);
+        while let Some((digest, link)) = links.try_next().await? {
+            if link.is_none() {
+                return Err(StoreError::BlobUnknown { digest });
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the link of a digest, and from the index its link and its row under `subject`. Records go first.
+    pub(super) async fn unlink(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        subject: Option<&Digest>,
+    ) -> Result<(), StoreError> {
+        self.blobs.delete(&layout::link(repository, digest)).await?;
+        let stale = Stale {
+            subject: subject.cloned(),
+            links: vec![digest.clone()],
+            ..Stale::of(repository)
+        };
+        let rows = async {
+            if let Some(subject) = subject {
+                self.index
+                    .remove_referrer(repository, subject, digest)
+                    .await?;
+            }
+            self.index.remove_link(repository, digest).await
+        };
+        self.index_or_journal(stale, rows).await
+    }
+
+    /// The referrers of a subject by its records, in key order.
+    pub(super) async fn stored_referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Vec<Referrer>, StoreError> {
+        let keys = self.keys(&layout::referrers(repository, subject)).await?;
+        let records = self.records(keys).await?;
+        Ok(records.into_iter().map(|(_, record)| record).collect())
+    }
+
+    fn new_record(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        new: &NewManifest<'_>,
+        source: Source,
+    ) -> Referrer {
+        let size = new.bytes.len() as u64;
+        Referrer {
+            repository: repository.clone(),
+            subject: subject.clone(),
+            descriptor: new.manifest.referrer_descriptor(new.digest.clone(), size),
+            source,
+            time: self.clock.now(),
+            blobs: new
+                .manifest
+                .blobs()
+                .map(|blob| blob.digest.clone())
+                .collect(),
+        }
+    }
+
+    async fn index_referrer(&self, record: &Referrer, link: Link) -> Result<(), StoreError> {
+        let digest = &record.descriptor.digest;
+        let stale = Stale {
+            subject: Some(record.subject.clone()),
+            links: vec![digest.clone()],
+            ..Stale::of(&record.repository)
+        };
+        let links = [(digest.clone(), link)];
+        let rows = async {
+            // Together, so that both go into one commit.
+            tokio::try_join!(
+                self.index.put_links(&record.repository, &links),
+                self.index.put_referrer(record),
+            )?;
+            Ok(())
+        };
+        self.index_or_journal(stale, rows).await
+    }
+}
+
+fn oldest_first(mut referrers: Vec<Referrer>) -> Vec<Referrer> {
+    referrers.sort_by(|a, b| (a.time, &a.descriptor.digest).cmp(&(b.time, &b.descriptor.digest)));
+    referrers
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::clock::{ManualClock, SystemClock, UnixMillis};
+    use crate::store::blob::fs::FsBlobStore;
+    use crate::store::index::embedded::EmbeddedIndex;
+    use crate::store::testing::{Fixture, Signature, listed, repository, subject};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_hundred_at_once_on_one_subject_are_all_listed() {
+        let directory = tempfile::tempdir().unwrap();
+        let opened = EmbeddedIndex::open(directory.path(), &SystemClock).unwrap();
+        let blobs = FsBlobStore::open(&directory.path().join("objects")).unwrap();
+        let clock = Arc::new(ManualClock::new(UnixMillis::new(1)));
+        let index = Arc::new(opened.index);
+        let store = Arc::new(SignatureStore::new(Arc::new(blobs), index, clock));
+        store.repair_journal().await.unwrap();
+        store.rebuild_index(|_| ()).await.unwrap();
+
+        let pushes = (0..100).map(|n| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                let signature = Signature::new(&n.to_string());
+                signature.add(&store, Source::Captured).await.unwrap();
+                // One's own write is listed from here on.
+                let listed = listed(&store).await;
+                assert!(listed.iter().any(|(digest, _)| *digest == signature.digest));
+            })
+        });
+        for push in join_all(pushes).await {
+            push.unwrap();
+        }
+        assert_eq!(listed(&store).await.len(), 100);
+        assert_eq!(store.verify_index().await.unwrap(), []);
+        let stored = store.stored_referrers(&repository(), &subject()).await;
+        assert_eq!(stored.unwrap().len(), 100);
+    }
+
+    #[tokio::test]
+    async fn referrers_come_oldest_first_and_keep_their_first_time() {
+        let fixture = Fixture::ready().await;
+        let store = &fixture.store;
+        let [first, second] = ["first", "second"].map(Signature::new);
+        first.merge(store).await.unwrap();
+        fixture.clock.set(UnixMillis::new(2_000));
+        second.add(store, Source::Captured).await.unwrap();
+        fixture.clock.set(UnixMillis::new(3_000));
+        first.add(store, Source::Captured).await.unwrap();
+        first.add(store, Source::Forwarded).await.unwrap();
+        let expected = [
+            (first.digest.clone(), Source::Captured),
+            (second.digest.clone(), Source::Captured),
+        ];
+        assert_eq!(listed(store).await, expected);
+        let link = store.link(&repository(), &first.digest).await.unwrap();
+        assert_eq!(link.unwrap().kind, LinkKind::Manifest);
+        assert_eq!(listed(&fixture.replica()).await, expected);
+    }
+
+    #[tokio::test]
+    async fn a_deleted_referrer_comes_back_by_a_push_and_not_from_upstream() {
+        let fixture = Fixture::ready().await;
+        let store = &fixture.store;
+        let signature = Signature::new("a");
+        signature.merge(store).await.unwrap();
+        store
+            .delete_manifest(&repository(), &signature.digest)
+            .await
+            .unwrap();
+        signature.merge(store).await.unwrap();
+        assert_eq!(listed(store).await, []);
+        assert!(
+            store
+                .deleted(&repository(), &signature.digest)
+                .await
+                .unwrap()
+        );
+
+        signature.add(store, Source::Captured).await.unwrap();
+        assert_eq!(listed(store).await.len(), 1);
+        assert!(
+            !store
+                .deleted(&repository(), &signature.digest)
+                .await
+                .unwrap()
+        );
+    }
+
+    #[tokio::test]
+    async fn referrers_exist_from_the_first_to_the_last() {
+        let fixture = Fixture::new();
+        let (store, name) = (&fixture.store, &repository());
+        let [one, two] = ["a", "b"].map(Signature::new);
+        assert!(!store.has_referrers(name, &subject()).await.unwrap());
+        one.add(store, Source::Captured).await.unwrap();
+        two.merge(store).await.unwrap();
+        for (digest, left) in [(&one.digest, true), (&two.digest, false)] {
+            assert!(store.has_referrers(name, &subject()).await.unwrap());
+            // No record is read.
+            let record = layout::referrer(name, &subject(), digest);
+            let bytes = Bytes::from_static(b"{");
+            fixture
+                .blobs
+                .put(&record, bytes, Condition::Always)
+                .await
+                .unwrap();
+            assert!(store.has_referrers(name, &subject()).await.unwrap());
+            store.delete_manifest(name, digest).await.unwrap();
+            let has = store.has_referrers(name, &subject()).await.unwrap();
+            assert_eq!(has, left);
+        }
+        let other = "c".parse().unwrap();
+        two.add(store, Source::Captured).await.unwrap();
+        assert!(!store.has_referrers(&other, &subject()).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn only_what_upstream_alone_held_is_forgotten() {
+        let fixture = Fixture::ready().await;
+        let store = &fixture.store;
+        for (source, left) in [(None, 0), (Some(Source::Forwarded), 1)] {
+            let signature = Signature::new("a");
+            signature.merge(store).await.unwrap();
+            if let Some(source) = source {
+                signature.add(store, source).await.unwrap();
+            }
+            store
+                .forget_upstream_referrer(&repository(), &subject(), &signature.digest)
+                .await
+                .unwrap();
+            assert_eq!(listed(store).await.len(), left, "{source:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn forgetting_a_referrer_keeps_it_as_a_version_of_a_tag() {
+        let fixture = Fixture::ready().await;
+        let store = &fixture.store;
+        let signature = Signature::new("a");
+        signature.append(store).await.unwrap();
+        signature.merge(store).await.unwrap();
+        store
+            .forget_upstream_referrer(&repository(), &subject(), &signature.digest)
+            .await
+            .unwrap();
+        assert_eq!(listed(store).await, []);
+        let kept = store.read_manifest(&repository(), &signature.digest).await;
+        assert_eq!(kept.unwrap().unwrap().0, signature.bytes);
+        assert_eq!(store.verify_index().await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn a_captured_manifest_needs_its_blobs_in_its_own_repository() {
+        let fixture = Fixture::ready().await;
+        let store = &fixture.store;
+        let signature = Signature::new("a");
+        signature.claim(store).await;
+        let other: RepositoryName = "other".parse().unwrap();
+        let refused = store
+            .add_referrer(
+                &other,
+                &subject(),
+                signature.new_manifest(),
+                Source::Captured,
+            )
+            .await;
+        assert!(matches!(refused, Err(StoreError::BlobUnknown { .. })));
+        let claimed = store
+            .claim_blob(&other, &Digest::sha256(&signature.blob), "x")
+            .await;
+        assert_eq!(claimed.unwrap(), None);
+        assert_eq!(store.referrers(&other, &subject()).await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn a_manifest_is_only_taken_with_its_digest() {
+        let fixture = Fixture::ready().await;
+        let signature = Signature::new("a");
+        signature.claim(&fixture.store).await;
+        let wrong = NewManifest {
+            digest: Digest::sha256(b"another"),
+            ..signature.new_manifest()
+        };
+        let refused = fixture
+            .store
+            .add_referrer(&repository(), &subject(), wrong, Source::Captured)
+            .await;
+        assert!(matches!(refused, Err(StoreError::DigestMismatch { .. })));
+    }
+}
