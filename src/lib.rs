@@ -7,3 +7,4 @@ pub mod telemetry;
 pub mod server;
 pub mod route;
 pub mod store;
+pub mod upstream;

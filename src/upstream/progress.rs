@@ -1,0 +1,72 @@
+//! How far a request body is.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tokio::time::Instant;
+
+use crate::body::{Body, BodyError};
+
+/// When a request body last moved, so that a deadline for the answer does not run while bytes are still being sent.
+#[derive(Clone, Debug)]
+pub(super) struct Progress {
+    start: Instant,
+    last: Arc<AtomicU64>,
+}
+
+impl Progress {
+    pub(super) fn start() -> Self {
+        Self {
+            start: Instant::now(),
+            last: Arc::default(),
+        }
+    }
+
+    fn touch(&self) {
+        let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(elapsed, Ordering::Relaxed);
+    }
+
+    /// The instant of the last movement.
+    pub(super) fn last(&self) -> Instant {
+        self.start + std::time::Duration::from_millis(self.last.load(Ordering::Relaxed))
+    }
+}
+
+/// A request body that records its progress.
+pub(super) struct Watched {
+    inner: Body,
+    progress: Progress,
+}
+
+impl Watched {
+    pub(super) fn new(inner: Body, progress: Progress) -> Self {
+        Self { inner, progress }
+    }
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        self.progress.touch();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
