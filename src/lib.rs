@@ -6,5 +6,6 @@ pub mod oci;
 pub mod telemetry;
 pub mod server;
 pub mod route;
+pub mod auth;
 pub mod store;
 pub mod upstream;

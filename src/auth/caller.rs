@@ -1,0 +1,244 @@
+//! Who asks: the credential of a request, as it came.
+
+use std::net::SocketAddr;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use http::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue};
+use http::request;
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::clock::UnixMillis;
+use crate::route::query;
+use crate::upstream::headers::is_of_proxies;
+
+/// Headers that say nothing about who asks. A registry may decide by any other, a cookie or a key of its own, and
+/// what it decides so is no decision about the credential that regseal asks with.
+const OF_NOBODY: [&str; 26] = [
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "authorization",
+    "baggage",
+    "cache-control",
+    "connection",
+    "content-length",
+    "content-range",
+    "content-type",
+    "date",
+    "docker-distribution-api-version",
+    "expect",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "keep-alive",
+    "pragma",
+    "range",
+    "te",
+    "traceparent",
+    "tracestate",
+    "transfer-encoding",
+    "user-agent",
+];
+
+/// Query parameters of the specification.
+const OF_THE_SPECIFICATION: [&str; 8] = [
+    "digest",
+    "digest-algorithm",
+    "from",
+    "last",
+    "mount",
+    "n",
+    "ns",
+    "tag",
+];
+
+/// Who asks: the credential of a request and where it comes from. Without a credential the caller is anonymous,
+/// which is a caller like any other.
+#[derive(Clone)]
+pub struct Caller {
+    authorization: Option<HeaderValue>,
+    host: Option<HeaderValue>,
+    forwarded: Vec<(HeaderName, HeaderValue)>,
+    is_plain: bool,
+}
+
+/// More than one `Authorization` line: regseal and the registry behind could believe different ones.
+#[derive(Debug, Error)]
+#[error("more than one Authorization header")]
+pub struct SeveralCredentials;
+
+impl Caller {
+    /// Takes the caller of a request; clients use `scheme`.
+    ///
+    /// # Errors
+    /// More than one `Authorization` line.
+    pub fn of(request: &request::Parts, scheme: &'static str) -> Result<Self, SeveralCredentials> {
+        let mut lines = request.headers.get_all(AUTHORIZATION).iter();
+        let authorization = lines.next().cloned();
+        if lines.next().is_some() {
+            return Err(SeveralCredentials);
+        }
+        let by_header =
+            |name: &HeaderName| OF_NOBODY.contains(&name.as_str()) || is_of_proxies(name);
+        let is_plain = request.headers.keys().all(by_header)
+            && query::names(&request.uri).all(|name| OF_THE_SPECIFICATION.contains(&name.as_ref()));
+        Ok(Self {
+            authorization,
+            host: request.headers.get(HOST).cloned(),
+            forwarded: forwarded(request, scheme),
+            is_plain,
+        })
+    }
+
+    /// The header to ask the registry behind with.
+    #[must_use]
+    pub fn authorization(&self) -> Option<&HeaderValue> {
+        self.authorization.as_ref()
+    }
+
+    /// What the registry behind is told of where the request comes from.
+    #[must_use]
+    pub fn forwarded(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.forwarded
+    }
+
+    /// The host that the caller knows this server by; the registry behind may believe that it is its own.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        self.host.as_ref().and_then(|host| host.to_str().ok())
+    }
+
+    /// The headers of a request that is made for this caller: everything the registry behind may decide by.
+    #[must_use]
+    pub fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let authorization = self
+            .authorization
+            .iter()
+            .map(|value| (AUTHORIZATION, value.clone()));
+        authorization
+            .chain(self.forwarded.iter().cloned())
+            .collect()
+    }
+
+    /// Whether the registry can have decided about the request by nothing but [`Self::headers`].
+    pub(super) fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
+    /// When a bearer token ends, by its own unverified word, which can only shorten what is cached.
+    pub(super) fn expires(&self) -> Option<UnixMillis> {
+        #[derive(Deserialize)]
+        struct Claims {
+            exp: f64,
+        }
+        let header = self.authorization.as_ref()?.to_str().ok()?;
+        let (scheme, token) = header.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return None;
+        }
+        let claims = Base64UrlUnpadded::decode_vec(token.split('.').nth(1)?).ok()?;
+        let Claims { exp } = serde_json::from_slice(&claims).ok()?;
+        let milliseconds = (exp.max(0.0) * 1000.0).min(9.0e15);
+        format!("{milliseconds:.0}")
+            .parse()
+            .ok()
+            .map(UnixMillis::new)
+    }
+}
+
+fn forwarded(request: &request::Parts, scheme: &'static str) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = Vec::with_capacity(3);
+    if let Some(host) = request.headers.get(HOST) {
+        headers.push((HeaderName::from_static("x-forwarded-host"), host.clone()));
+        let scheme = HeaderValue::from_static(scheme);
+        headers.push((HeaderName::from_static("x-forwarded-proto"), scheme));
+    }
+    let peer = request.extensions.get::<SocketAddr>();
+    if let Some(peer) = peer.and_then(|peer| HeaderValue::from_str(&peer.ip().to_string()).ok()) {
+        headers.push((HeaderName::from_static("x-forwarded-for"), peer));
+    }
+    headers
+}
+
+impl std::fmt::Debug for Caller {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(if self.authorization.is_some() {
+            "Caller(credential)"
+        } else {
+            "Caller(anonymous)"
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn caller(uri: &str, headers: &[(&str, &str)]) -> Result<Caller, SeveralCredentials> {
+        let mut request = Request::get(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Caller::of(&request.body(()).unwrap().into_parts().0, "http")
+    }
+
+    #[test]
+    fn the_end_of_a_token_is_read_and_nothing_else() {
+        let claims = Base64UrlUnpadded::encode_string(br#"{"exp":1700000000,"sub":"a"}"#);
+        let expires = |value: &str| caller("/", &[("authorization", value)]).unwrap().expires();
+        let end = UnixMillis::new(1_700_000_000_000);
+        assert_eq!(expires(&format!("Bearer x.{claims}.y")), Some(end));
+        for (value, why) in [
+            ("Basic YTpi", "not a token"),
+            ("Bearer opaque", "not a JWT"),
+            ("Bearer a.!!.c", "not base64"),
+        ] {
+            assert_eq!(expires(value), None, "{why}");
+        }
+    }
+
+    #[test]
+    fn two_credentials_are_refused_and_none_is_shown() {
+        let twice = [
+            ("authorization", "Basic YTpi"),
+            ("authorization", "Basic Yzpk"),
+        ];
+        assert!(caller("/", &twice).is_err());
+        let shown = format!("{:?}", caller("/", &twice[..1]).unwrap());
+        assert_eq!(shown, "Caller(credential)");
+    }
+
+    #[test]
+    fn only_a_plain_request_teaches_something_about_its_credential() {
+        for (uri, header, plain, why) in [
+            (
+                "/v2/a/tags/list?n=1",
+                ("user-agent", "x"),
+                true,
+                "nothing to decide by",
+            ),
+            (
+                "/",
+                ("authorization", "Basic YTpi"),
+                true,
+                "the credential itself",
+            ),
+            ("/", ("x-forwarded-for", "10.0.0.1"), true, "not forwarded"),
+            ("/", ("cookie", "session=alice"), false, "a session"),
+            ("/", ("x-api-key", "k"), false, "a key"),
+            (
+                "/?token=t",
+                ("accept", "*/*"),
+                false,
+                "a token in the query",
+            ),
+        ] {
+            assert_eq!(caller(uri, &[header]).unwrap().is_plain(), plain, "{why}");
+        }
+    }
+}
