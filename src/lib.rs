@@ -7,5 +7,6 @@ pub mod telemetry;
 pub mod server;
 pub mod route;
 pub mod auth;
+pub mod handlers;
 pub mod store;
 pub mod upstream;

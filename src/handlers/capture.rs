@@ -1,0 +1,168 @@
+//! Captures a manifest: every blob that it names, then the manifest, its record and the index, then the 201.
+
+use http::{Method, Response, StatusCode};
+
+use super::answer;
+use super::error::HandlerError;
+use super::manifest_push::Pushed;
+use super::read_upstream::is_absence;
+use super::{CaptureMode, Handlers, unique};
+use crate::auth::{Permit, Push};
+use crate::body::Body;
+use crate::oci::{Descriptor, Digest, Tag};
+use crate::store::{Source, StoreError};
+
+impl Handlers {
+    /// Captures a referrer of `subject`.
+    pub(super) async fn capture(
+        &self,
+        pushed: &Pushed<'_>,
+        subject: &Digest,
+    ) -> Result<Response<Body>, HandlerError> {
+        let permit = self.push_permit(pushed).await?;
+        if self.captures_to_both(pushed).await {
+            let answer = self.push_upstream(pushed).await?;
+            if matches!(
+                answer.parts.status,
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+            ) || answer.parts.status == StatusCode::TOO_MANY_REQUESTS
+                || answer.parts.status.is_server_error()
+            {
+                return Ok(self.relay_answer(pushed.parts, answer));
+            }
+        }
+        self.capture_blobs(pushed, &permit).await?;
+        self.custody
+            .writer(&permit)
+            .add_referrer(subject, pushed.new_manifest(), Source::Captured)
+            .await?;
+        tracing::info!(
+            oci.repository = %pushed.name,
+            oci.digest = %pushed.digest,
+            oci.subject = %subject,
+            oci.artifact_type = pushed.manifest.effective_artifact_type(),
+            "signature manifest captured"
+        );
+        answer::created(pushed.name, &pushed.digest, Some(subject))
+    }
+
+    /// Captures one version of a cosign tag.
+    pub(super) async fn capture_tag(
+        &self,
+        pushed: &Pushed<'_>,
+        tag: &Tag,
+    ) -> Result<Response<Body>, HandlerError> {
+        let permit = self.push_permit(pushed).await?;
+        self.capture_blobs(pushed, &permit).await?;
+        self.custody
+            .writer(&permit)
+            .append_tag(tag, pushed.new_manifest())
+            .await?;
+        tracing::info!(
+            oci.repository = %pushed.name,
+            oci.digest = %pushed.digest,
+            oci.tag = %tag,
+            "cosign tag captured"
+        );
+        answer::created(pushed.name, &pushed.digest, None)
+    }
+
+    pub(super) async fn push_permit(
+        &self,
+        pushed: &Pushed<'_>,
+    ) -> Result<Permit<Push>, HandlerError> {
+        let known_there = pushed.manifest.blobs().next().map(|blob| &blob.digest);
+        Ok(self
+            .authorizer
+            .push(pushed.caller, pushed.name, known_there)
+            .await?)
+    }
+
+    async fn captures_to_both(&self, pushed: &Pushed<'_>) -> bool {
+        match self.config.mode {
+            CaptureMode::Store => false,
+            CaptureMode::Both => true,
+            CaptureMode::Auto => self
+                .has_referrers_api(pushed.caller, pushed.name)
+                .await
+                .unwrap_or(false),
+        }
+    }
+
+    /// Makes every blob of the manifest durable in the store.
+    async fn capture_blobs(
+        &self,
+        pushed: &Pushed<'_>,
+        permit: &Permit<Push>,
+    ) -> Result<(), HandlerError> {
+        for blob in unique(pushed.manifest.blobs()) {
+            let claimed = self
+                .custody
+                .writer(permit)
+                .claim(&blob.digest, &blob.media_type)
+                .await?;
+            let size = match claimed {
+                Some(size) => size,
+                None => self.fetch_blob(pushed, permit, blob).await?,
+            };
+            self.require_size(blob, size)?;
+        }
+        Ok(())
+    }
+
+    /// Streams a blob from the registry behind, with the caller's own right to read it.
+    async fn fetch_blob(
+        &self,
+        pushed: &Pushed<'_>,
+        permit: &Permit<Push>,
+        blob: &Descriptor,
+    ) -> Result<u64, HandlerError> {
+        let digest = &blob.digest;
+        let path = format!("/v2/{}/blobs/{digest}", pushed.name);
+        let response = self
+            .upstream
+            .open(&Method::GET, &path, &pushed.caller.headers())
+            .await?;
+        match response.status() {
+            StatusCode::OK => {}
+            status if is_absence(status) => {
+                return Err(HandlerError::BlobOfManifestUnknown {
+                    digest: digest.clone(),
+                });
+            }
+            status => return Err(HandlerError::Undecided { status }),
+        }
+        let limit = self.config.max_blob;
+        match self
+            .custody
+            .writer(permit)
+            .reader()
+            .put_blob(digest, response.into_body(), limit)
+            .await
+        {
+            Err(StoreError::TooLarge { .. }) => Err(HandlerError::BlobTooLarge {
+                digest: digest.clone(),
+                limit,
+            }),
+            stored => Ok(stored?),
+        }
+    }
+
+    /// A descriptor whose size is not that of its content would mislead whoever reads it.
+    fn require_size(&self, blob: &Descriptor, size: u64) -> Result<(), HandlerError> {
+        let limit = self.config.max_blob;
+        if size > limit {
+            return Err(HandlerError::BlobTooLarge {
+                digest: blob.digest.clone(),
+                limit,
+            });
+        }
+        if size != blob.size {
+            return Err(HandlerError::BlobSize {
+                digest: blob.digest.clone(),
+                size,
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,188 @@
+//! Nothing that only regseal holds may poison a later push.
+//!
+//! A client skips the upload of a blob that regseal says is there; the registry behind may never have kept it, or have
+//! collected it. Before a manifest is forwarded, whatever it references and only regseal holds is uploaded there, with
+//! the caller's own credential.
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
+use http::uri::PathAndQuery;
+use http::{Method, Request, StatusCode};
+
+use super::blob_pull::content_body;
+use super::error::HandlerError;
+use super::manifest_push::Pushed;
+use super::{Handlers, unique};
+use crate::auth::Caller;
+use crate::oci::{Digest, Manifest, RepositoryName, media_type};
+use crate::route::query;
+use crate::store::{Content, LinkKind};
+
+impl Handlers {
+    /// Uploads to the registry behind what `manifest` references and only regseal holds. What cannot be uploaded is
+    /// left to the registry's own verdict on the manifest.
+    pub(super) async fn restore_upstream(
+        &self,
+        caller: &Caller,
+        name: &RepositoryName,
+        manifest: &Manifest,
+    ) -> Result<(), HandlerError> {
+        for child in unique(manifest.manifests.iter()) {
+            self.restore_manifest(caller, name, &child.digest).await?;
+        }
+        for blob in unique(manifest.blobs()) {
+            self.restore_blob(caller, name, &blob.digest).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether everything that a manifest references, but its subject, is on one side or the other.
+    pub(super) async fn has_everything(&self, pushed: &Pushed<'_>) -> Result<bool, HandlerError> {
+        for (kind, descriptors) in [
+            ("blobs", unique(pushed.manifest.blobs())),
+            ("manifests", unique(pushed.manifest.manifests.iter())),
+        ] {
+            for descriptor in descriptors {
+                let digest = &descriptor.digest;
+                if self.custody.link(pushed.name, digest).await?.is_none()
+                    && !self
+                        .is_upstream(pushed.caller, pushed.name, kind, digest)
+                        .await?
+                {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    async fn restore_manifest(
+        &self,
+        caller: &Caller,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<(), HandlerError> {
+        let Some(link) = self.custody.link(name, digest).await? else {
+            return Ok(());
+        };
+        if link.kind == LinkKind::Blob
+            || self.is_upstream(caller, name, "manifests", digest).await?
+        {
+            return Ok(());
+        }
+        let Some(content) = self.custody.restorable(name, digest).await? else {
+            return Ok(());
+        };
+        let bytes = read(content).await?;
+        if let Ok(manifest) = Manifest::parse(&bytes, &link.media_type) {
+            for blob in unique(manifest.blobs()) {
+                self.restore_blob(caller, name, &blob.digest).await?;
+            }
+        }
+        let mut headers = caller.headers();
+        headers.push((
+            CONTENT_TYPE,
+            HeaderValue::from_str(&link.media_type).map_err(http::Error::from)?,
+        ));
+        self.upstream
+            .submit(
+                &Method::PUT,
+                &format!("/v2/{name}/manifests/{digest}"),
+                &headers,
+                bytes,
+            )
+            .await?;
+        Ok(())
+    }
+
+    async fn restore_blob(
+        &self,
+        caller: &Caller,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<(), HandlerError> {
+        let held = self
+            .custody
+            .link(name, digest)
+            .await?
+            .is_some_and(|link| link.kind == LinkKind::Blob);
+        if !held || self.is_upstream(caller, name, "blobs", digest).await? {
+            return Ok(());
+        }
+        let Some(content) = self.custody.restorable(name, digest).await? else {
+            return Ok(());
+        };
+        let session = format!("/v2/{name}/blobs/uploads/");
+        let opened = self
+            .upstream
+            .submit(&Method::POST, &session, &caller.headers(), Bytes::new())
+            .await?;
+        let location = opened
+            .parts
+            .headers
+            .get(LOCATION)
+            .and_then(|value| value.to_str().ok());
+        let Some(finish) = location.and_then(|location| self.finish_path(caller, location, digest))
+        else {
+            return Ok(());
+        };
+        let size = content.size;
+        let mut request = Request::put(finish).body(content_body(content))?;
+        request.headers_mut().extend(caller.headers());
+        request
+            .headers_mut()
+            .insert(CONTENT_LENGTH, HeaderValue::from(size));
+        let response = self.upstream.send(request).await?;
+        let status = response.status();
+        self.upstream.collect(response, 1 << 16).await?;
+        tracing::info!(oci.repository = %name, oci.digest = %digest, http.response.status_code = status.as_u16(),
+            "blob restored to the registry behind");
+        Ok(())
+    }
+
+    /// The last request of an upload session on the registry behind; `None` for a session elsewhere, where the
+    /// caller's credential must not go.
+    fn finish_path(
+        &self,
+        caller: &Caller,
+        location: &str,
+        digest: &Digest,
+    ) -> Option<PathAndQuery> {
+        let session = self.upstream.own_path(location, caller.host())?;
+        let separator = if session.query().is_some() { '&' } else { '?' };
+        let digest = query::encode([("digest", digest.as_str())]);
+        format!("{session}{separator}{digest}").parse().ok()
+    }
+
+    async fn is_upstream(
+        &self,
+        caller: &Caller,
+        name: &RepositoryName,
+        kind: &str,
+        digest: &Digest,
+    ) -> Result<bool, HandlerError> {
+        let mut headers = caller.headers();
+        headers.push((
+            http::header::ACCEPT,
+            HeaderValue::from_static(media_type::ACCEPT_MANIFESTS),
+        ));
+        let path = format!("/v2/{name}/{kind}/{digest}");
+        let answer = self
+            .upstream
+            .fetch(&Method::HEAD, &path, &headers, 1 << 16)
+            .await?;
+        Ok(answer.parts.status.is_success()
+            || answer.parts.status == StatusCode::TEMPORARY_REDIRECT)
+    }
+}
+
+async fn read(content: Content) -> Result<Bytes, HandlerError> {
+    use crate::body::{self, ReadError};
+    let limit = usize::try_from(content.size).unwrap_or(usize::MAX);
+    body::read(content_body(content), limit)
+        .await
+        .map_err(|error| match error {
+            ReadError::Broken(error) => HandlerError::RequestBody(error),
+            ReadError::TooLarge => HandlerError::ManifestTooLarge { limit },
+        })
+}
