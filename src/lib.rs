@@ -10,3 +10,4 @@ pub mod auth;
 pub mod handlers;
 pub mod store;
 pub mod upstream;
+pub mod respond;

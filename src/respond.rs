@@ -1,0 +1,237 @@
+//! Every error becomes a status and an OCI error body here, and nowhere else (distribution-spec "Error Codes").
+
+use std::error::Error;
+
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+
+use crate::auth::{AuthError, Refusal};
+use crate::body::{self, Body};
+use crate::handlers::HandlerError;
+use crate::oci::{ErrorCode, error_code};
+use crate::route::RouteError;
+use crate::store::StoreError;
+use crate::upstream::{UpstreamError, headers};
+
+/// How long a client is asked to wait when regseal itself cannot answer, in seconds.
+const RETRY_SECONDS: u64 = 5;
+
+/// The answer to a request without a route.
+#[must_use]
+pub fn route_error(error: &RouteError) -> Response<Body> {
+    let (status, code) = match error {
+        RouteError::NotCanonical | RouteError::Name => {
+            (StatusCode::BAD_REQUEST, ErrorCode::NameInvalid)
+        }
+        RouteError::Digest => (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid),
+        RouteError::Tag => (StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid),
+        RouteError::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
+        RouteError::Unknown => (StatusCode::NOT_FOUND, ErrorCode::NameUnknown),
+    };
+    let mut response = document(status, code, &error.to_string());
+    if let RouteError::Method { allow } = error {
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    response
+}
+
+/// The answer where a handler has none.
+#[must_use]
+pub fn handler_error(error: HandlerError) -> Response<Body> {
+    let message = error.to_string();
+    let (status, code) = match error {
+        HandlerError::Auth(error) => return auth_error(error),
+        HandlerError::Upstream(error) => return upstream_error(&error),
+        HandlerError::Store(error) => return store_error(&error),
+        HandlerError::Undecided {
+            status: StatusCode::TOO_MANY_REQUESTS,
+        } => {
+            return retry(document(
+                StatusCode::TOO_MANY_REQUESTS,
+                ErrorCode::TooManyRequests,
+                &message,
+            ));
+        }
+        HandlerError::Undecided { .. } => (StatusCode::BAD_GATEWAY, ErrorCode::Unsupported),
+        HandlerError::ManifestTooSlow { .. } => {
+            (StatusCode::REQUEST_TIMEOUT, ErrorCode::SizeInvalid)
+        }
+        HandlerError::Credentials(_) => (StatusCode::BAD_REQUEST, ErrorCode::Unauthorized),
+        HandlerError::RequestBody(_) => (StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid),
+        HandlerError::ManifestTooLarge { .. } | HandlerError::BlobTooLarge { .. } => {
+            (StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid)
+        }
+        HandlerError::Manifest(_) | HandlerError::BlobSize { .. } => {
+            (StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid)
+        }
+        HandlerError::DigestMismatch { .. } | HandlerError::QueryDigest => {
+            (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid)
+        }
+        HandlerError::BlobOfManifestUnknown { .. } => {
+            (StatusCode::BAD_REQUEST, ErrorCode::ManifestBlobUnknown)
+        }
+        HandlerError::ManifestUnknown => (StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
+        HandlerError::BlobUnknown => (StatusCode::NOT_FOUND, ErrorCode::BlobUnknown),
+        HandlerError::DeletionDisabled => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
+        HandlerError::Cursor => (StatusCode::BAD_REQUEST, ErrorCode::Unsupported),
+        HandlerError::Http(error) => return upstream_error(&UpstreamError::Request(error)),
+    };
+    document(status, code, &message)
+}
+
+/// The answer to a request whose end is not certain (RFC 9112 section 6.3).
+#[must_use]
+pub fn framing_error() -> Response<Body> {
+    let message =
+        "the length of the request is not certain: give one, or the transfer coding chunked";
+    document(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, message)
+}
+
+/// The answer to a request that is not taken on: too many are under way.
+#[must_use]
+pub fn overloaded() -> Response<Body> {
+    let message = "too many requests are under way; try again";
+    retry(document(
+        StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::TooManyRequests,
+        message,
+    ))
+}
+
+fn auth_error(error: AuthError) -> Response<Body> {
+    match error {
+        AuthError::Refused(refusal) => relay(*refusal),
+        AuthError::Hidden => document(
+            StatusCode::NOT_FOUND,
+            ErrorCode::NameUnknown,
+            "repository name not known to registry",
+        ),
+        AuthError::Upstream(error) => upstream_error(&error),
+        AuthError::Randomness => internal(&error),
+    }
+}
+
+/// The registry's own refusal: its challenge and its words. A success or a redirect to a probe is no answer to what
+/// was asked.
+fn relay(refusal: Refusal) -> Response<Body> {
+    let Refusal { mut parts, body } = refusal;
+    if !parts.status.is_client_error() && !parts.status.is_server_error() {
+        let message = "the registry behind did not decide whether this is allowed";
+        return document(StatusCode::BAD_GATEWAY, ErrorCode::Denied, message);
+    }
+    if parts.status == StatusCode::NOT_FOUND || body.is_empty() {
+        let code = match parts.status {
+            StatusCode::UNAUTHORIZED => ErrorCode::Unauthorized,
+            StatusCode::TOO_MANY_REQUESTS => ErrorCode::TooManyRequests,
+            status if status.is_server_error() => ErrorCode::Unsupported,
+            _ => ErrorCode::Denied,
+        };
+        let mut response = document(parts.status, code, "refused by the registry behind");
+        for (name, value) in &parts.headers {
+            if matches!(name.as_str(), "www-authenticate" | "retry-after") {
+                response.headers_mut().append(name.clone(), value.clone());
+            }
+        }
+        return response;
+    }
+    headers::remove_hop_by_hop(&mut parts.headers);
+    parts
+        .headers
+        .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    Response::from_parts(parts, body::full(body))
+}
+
+fn upstream_error(error: &UpstreamError) -> Response<Body> {
+    tracing::warn!(
+        error = error as &dyn Error,
+        "the registry behind gave no answer"
+    );
+    let status = match error {
+        UpstreamError::FirstByte(_) => StatusCode::GATEWAY_TIMEOUT,
+        UpstreamError::Connection(_)
+        | UpstreamError::Body(_)
+        | UpstreamError::TooLarge(_)
+        | UpstreamError::Request(_) => StatusCode::BAD_GATEWAY,
+    };
+    // The address of the registry behind is nobody's business.
+    let message = match error {
+        UpstreamError::FirstByte(_) => "the registry behind did not answer in time",
+        UpstreamError::Connection(_) => "the registry behind could not be reached",
+        UpstreamError::Body(_) => "the answer of the registry behind broke off",
+        UpstreamError::TooLarge(_) | UpstreamError::Request(_) => {
+            "the registry behind gave an unusable answer"
+        }
+    };
+    retry(document(status, ErrorCode::Unsupported, message))
+}
+
+fn store_error(error: &StoreError) -> Response<Body> {
+    let message = error.to_string();
+    match error {
+        StoreError::Unavailable { .. } => {
+            tracing::error!(error = error as &dyn Error, "the store is unavailable");
+            let message = "the signature store is unavailable";
+            retry(document(
+                StatusCode::SERVICE_UNAVAILABLE,
+                ErrorCode::Unsupported,
+                message,
+            ))
+        }
+        StoreError::Corrupt { .. } => internal(error),
+        StoreError::DigestMismatch { .. } | StoreError::UnsupportedDigest { .. } => {
+            document(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, &message)
+        }
+        StoreError::TooLarge { .. } => document(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorCode::SizeInvalid,
+            &message,
+        ),
+        StoreError::Body { .. } => {
+            let message = "a blob of the manifest could not be read to its end";
+            retry(document(
+                StatusCode::BAD_GATEWAY,
+                ErrorCode::ManifestBlobUnknown,
+                message,
+            ))
+        }
+        StoreError::BlobUnknown { .. } => document(
+            StatusCode::BAD_REQUEST,
+            ErrorCode::ManifestBlobUnknown,
+            &message,
+        ),
+    }
+}
+
+/// The answer where regseal itself failed.
+#[must_use]
+pub fn internal(error: &(dyn Error + 'static)) -> Response<Body> {
+    tracing::error!(error, "internal error");
+    document(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorCode::Unsupported,
+        "internal error",
+    )
+}
+
+fn retry(mut response: Response<Body>) -> Response<Body> {
+    response
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
+    response
+}
+
+fn document(status: StatusCode, code: ErrorCode, message: &str) -> Response<Body> {
+    let bytes = error_code::error_document(code, message, None);
+    let length = bytes.len();
+    let mut response = Response::new(body::full(bytes));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(CONTENT_LENGTH, HeaderValue::from(length));
+    response
+}
