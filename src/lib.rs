@@ -4,6 +4,8 @@ pub mod body;
 pub mod clock;
 pub mod oci;
 pub mod telemetry;
+pub mod cli;
+pub mod config;
 pub mod server;
 pub mod route;
 pub mod auth;

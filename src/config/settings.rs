@@ -1,0 +1,146 @@
+//! What the keys become: plain values, which `app` hands to the modules.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::Uri;
+use tracing::Level;
+
+/// Every setting, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where clients connect.
+    pub listen: Listen,
+    /// Where operators connect.
+    pub admin: Admin,
+    /// The registry behind.
+    pub upstream: Upstream,
+    /// Decisions about callers.
+    pub auth: Auth,
+    /// Where objects are kept.
+    pub storage: Storage,
+    /// What is captured.
+    pub capture: Capture,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// Bounds of memory and concurrency.
+    pub limits: Limits,
+    /// Logs and traces.
+    pub telemetry: Telemetry,
+}
+
+/// Where clients connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The address of the data listener.
+    pub address: SocketAddr,
+    /// The URL clients use, where it cannot be told from their requests.
+    pub public_url: Option<Uri>,
+}
+
+/// Where operators connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// The address of the listener for health and metrics.
+    pub address: SocketAddr,
+}
+
+/// The registry behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Scheme, host and port.
+    pub url: Uri,
+    /// A PEM file with authorities to trust besides those of the system.
+    pub ca: Option<PathBuf>,
+    /// Whether 404 may mean "not for you".
+    pub hides_private_repositories: bool,
+}
+
+/// Decisions about callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// How long a positive decision is believed.
+    pub cache_ttl: Duration,
+}
+
+/// Where objects are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// The data directory.
+    pub directory: PathBuf,
+}
+
+/// What is captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// Whether captured manifests go upstream, too.
+    pub mode: CaptureMode,
+    /// The artifact types of signatures.
+    pub artifact_types: Vec<String>,
+    /// The largest blob of a captured manifest, in bytes.
+    pub max_blob: u64,
+    /// The largest upload that is staged while it passes, in bytes.
+    pub staging: u64,
+    /// Whether `sha256-<hex>` indexes are merged into the referrers.
+    pub absorb_fallback_tags: bool,
+    /// Whether the tags of older cosign versions are captured.
+    pub absorb_cosign_tags: bool,
+}
+
+/// Where a captured manifest is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaptureMode {
+    /// Both where the upstream has the Referrers API, else only in the store.
+    Auto,
+    /// In the store only.
+    Store,
+    /// In the store and upstream.
+    Both,
+}
+
+/// Deadlines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For the head of a request.
+    pub head: Duration,
+    /// For the next bytes of a body.
+    pub idle: Duration,
+    /// For a connection to the upstream.
+    pub upstream_connect: Duration,
+    /// For the head of the upstream's response.
+    pub upstream_first_byte: Duration,
+    /// For requests in flight at the end of the process.
+    pub drain: Duration,
+}
+
+/// Bounds of memory and concurrency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests at a time.
+    pub in_flight: usize,
+    /// The largest manifest, in bytes.
+    pub manifest: u64,
+}
+
+/// Logs and traces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Telemetry {
+    /// The name of this service in traces and metrics.
+    pub service_name: String,
+    /// The collector that receives traces and metrics by OTLP over HTTP; none: they are not sent.
+    pub otlp_endpoint: Option<Uri>,
+    /// The form of log lines.
+    pub log_format: LogFormat,
+    /// The least level that is logged.
+    pub log_level: Level,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
