@@ -1,15 +1,18 @@
-//! regseal: a reverse proxy that gives any OCI registry the Referrers API and a durable signature store.
+#![doc = include_str!("README.md")]
 
 pub mod body;
 pub mod clock;
 pub mod oci;
 pub mod telemetry;
+
 pub mod cli;
 pub mod config;
-pub mod server;
-pub mod route;
+
+pub mod app;
 pub mod auth;
 pub mod handlers;
+pub mod respond;
+pub mod route;
+pub mod server;
 pub mod store;
 pub mod upstream;
-pub mod respond;
