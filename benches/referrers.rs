@@ -1,0 +1,147 @@
+//! A referrers answer, from the request to the last byte of its body: the registry behind has decided, the index has
+//! the records.
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use regseal::app::{self, Stores};
+use regseal::auth::{self, Authorizer};
+use regseal::body;
+use regseal::clock::{Clock, SystemClock};
+use regseal::handlers::{self, CaptureMode, Handlers};
+use regseal::oci::{Digest, Manifest, RepositoryName, media_type};
+use regseal::route::Route;
+use regseal::server::{self, Drain, Listener};
+use regseal::store::{NewManifest, Source};
+use regseal::upstream::{self, Upstream};
+use rustls::RootCertStore;
+use tokio::runtime::Runtime;
+use tower::service_fn;
+
+const SUBJECT: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+
+fn answer(criterion: &mut Criterion) {
+    let runtime = Runtime::new().expect("a runtime");
+    let mut group = criterion.benchmark_group("referrers");
+    for count in [1, 10, 100, 1000] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let handlers = runtime.block_on(handlers(directory.path(), count));
+        let path = format!("/v2/team/service/referrers/{SUBJECT}");
+        let request = || {
+            Request::get(&path)
+                .body(body::empty())
+                .expect("a valid request")
+        };
+        let route = Route::parse(&Method::GET, request().uri()).expect("a route");
+        let ask = || async {
+            let response = handlers.handle(&route, request()).await.expect("an answer");
+            let body = response.into_body().collect().await.expect("a body");
+            body.to_bytes().len()
+        };
+        let length = runtime.block_on(ask());
+        assert!(length > 100 * count, "the answer lists every referrer");
+        group.throughput(Throughput::Elements(count as u64));
+        group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
+            bencher.iter(|| runtime.block_on(ask()));
+        });
+    }
+    group.finish();
+}
+
+/// Handlers before a registry that shows the subject to everybody, with `count` referrers in the store.
+async fn handlers(directory: &Path, count: usize) -> Handlers {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let Stores { signatures, .. } = app::open_stores(directory, &clock).expect("stores");
+    signatures.rebuild_index(|_| ()).await.expect("an index");
+    let repository: RepositoryName = "team/service".parse().expect("a name");
+    let subject: Digest = SUBJECT.parse().expect("a digest");
+    for number in 0..count {
+        let bytes = Bytes::from(manifest(number));
+        let manifest = Manifest::parse(&bytes, media_type::IMAGE_MANIFEST).expect("a manifest");
+        let new = NewManifest {
+            digest: Digest::sha256(&bytes),
+            bytes,
+            manifest: &manifest,
+        };
+        let added = signatures.add_referrer(&repository, &subject, new, Source::Forwarded);
+        added.await.expect("a record");
+    }
+    signatures.repair_journal().await.expect("a journal");
+    let upstream = Arc::new(Upstream::new(upstream_config(registry().await)));
+    let auth = auth::Config {
+        cache_ttl: Duration::from_secs(3600),
+        hides_private_repositories: true,
+    };
+    let authorizer = Authorizer::new(Arc::clone(&upstream), &auth, clock).expect("an authorizer");
+    let config = handlers::Config {
+        mode: CaptureMode::Store,
+        artifact_types: Vec::new(),
+        max_blob: 1 << 20,
+        staging: 1 << 20,
+        absorb_fallback_tags: true,
+        absorb_cosign_tags: true,
+        max_manifest: 4 << 20,
+        manifest_time: Duration::from_secs(60),
+        public_scheme: "http",
+    };
+    Handlers::new(config, upstream, authorizer, signatures)
+}
+
+fn manifest(number: usize) -> String {
+    format!(
+        r#"{{"schemaVersion":2,"mediaType":"{}","artifactType":"application/vnd.cncf.notary.signature",
+        "config":{{"mediaType":"application/vnd.oci.empty.v1+json","digest":"{SUBJECT}","size":2}},"layers":[],
+        "subject":{{"mediaType":"{}","digest":"{SUBJECT}","size":2}},
+        "annotations":{{"io.cncf.notary.x509chain.thumbprint#S256":"[\"{number:064}\"]"}}}}"#,
+        media_type::IMAGE_MANIFEST,
+        media_type::IMAGE_MANIFEST
+    )
+}
+
+/// A registry that says yes to `HEAD` and knows nothing else.
+async fn registry() -> std::net::SocketAddr {
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into())
+        .await
+        .expect("an address");
+    let address = listener.local_addr();
+    let service = service_fn(|request: Request<hyper::body::Incoming>| async move {
+        let status = if request.method() == Method::HEAD {
+            StatusCode::OK
+        } else {
+            StatusCode::NOT_FOUND
+        };
+        let mut response = Response::new(Empty::<Bytes>::new());
+        *response.status_mut() = status;
+        Ok::<_, Infallible>(response)
+    });
+    tokio::spawn(server::serve(
+        listener,
+        service,
+        server::Config::default(),
+        Drain::new(),
+    ));
+    address
+}
+
+fn upstream_config(address: std::net::SocketAddr) -> upstream::Config {
+    upstream::Config {
+        scheme: http::uri::Scheme::HTTP,
+        authority: address.to_string().parse().expect("an authority"),
+        roots: RootCertStore::empty(),
+        connect: Duration::from_secs(5),
+        first_byte: Duration::from_secs(5),
+        read: Duration::from_secs(5),
+        idle: Duration::from_secs(5),
+        propagate: |_| (),
+        observe: Arc::new(|_, _, _| ()),
+    }
+}
+
+criterion_group!(benches, answer);
+criterion_main!(benches);
