@@ -1,0 +1,89 @@
+//! What the integration tests stand on: real peers, started by builders and ended when the value is dropped.
+//!
+//! Each test starts its own registry and its own regseal on free ports, so that tests share nothing and may run at once.
+//! The code here blocks: a test is a plain function, and what needs a runtime ([`Http`], [`TokenServer`]) shares one.
+
+pub mod clients;
+pub mod docker;
+pub mod gate;
+pub mod http;
+pub mod images;
+pub mod process;
+pub mod raw;
+pub mod registry;
+pub mod regseal;
+pub mod token_server;
+pub mod users;
+
+use std::future::Future;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+pub use http::{Http, Reply};
+pub use images::{Content, Repository};
+pub use registry::Registry;
+pub use regseal::Regseal;
+pub use token_server::TokenServer;
+pub use users::{ALICE, Auth, BOB, CAROL, EVE, User};
+
+/// A registry and regseal before it.
+pub struct Stage {
+    pub regseal: Regseal,
+    pub registry: Registry,
+}
+
+impl Stage {
+    pub fn with(auth: Auth) -> Self {
+        let registry = Registry::with(auth);
+        let regseal = Regseal::before(&registry);
+        Self { regseal, registry }
+    }
+
+    /// A repository through regseal, as [`ALICE`] sees it.
+    pub fn repository(&self, name: &str) -> Repository {
+        self.regseal.endpoint.repository(ALICE, name)
+    }
+
+    /// The same repository in the registry behind.
+    pub fn behind(&self, name: &str) -> Repository {
+        self.registry.endpoint.repository(ALICE, name)
+    }
+}
+
+/// How often to repeat what chance decides: `REGSEAL_SOAK=1` asks for the longer run.
+pub fn rounds(usual: usize, soak: usize) -> usize {
+    let soaking = std::env::var("REGSEAL_SOAK").is_ok_and(|value| value == "1");
+    if soaking { soak } else { usual }
+}
+
+/// How long a peer may take to start, to answer, or to end.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks until there is an answer, and fails with `what` when [`PATIENCE`] is over.
+#[track_caller]
+pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(started.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Runs a future to its end on the runtime that all of a process's tests share.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    runtime().block_on(future)
+}
+
+fn runtime() -> &'static tokio::runtime::Runtime {
+    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap()
+    })
+}
