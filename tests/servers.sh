@@ -1,0 +1,70 @@
+# shellcheck shell=bash
+# Starts docker-registry and regseal for the script that sources this. They, and $work, last as long as that script.
+
+: "${REGSEAL:?the regseal binary}" "${REGSEAL_TOOLS:?the folder of the test tools}"
+
+work=$(mktemp -d)
+pids=()
+
+stop() {
+    local status=$? pid
+    for pid in "${pids[@]}"; do
+        kill "$pid" 2>/dev/null || continue
+        timeout 10 tail --pid="$pid" -f /dev/null || kill -KILL "$pid"
+    done
+    if ((status)) && compgen -G "$work/*.log" >/dev/null; then
+        tail -n 20 "$work"/*.log >&2
+    fi
+    rm -rf "$work"
+}
+trap stop EXIT
+
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# serve NAME URL COMMAND...: runs the command and waits until the URL answers; fails when the process ends before.
+serve() {
+    local name=$1 url=$2 pid
+    shift 2
+    "$@" </dev/null >"$work/$name.log" 2>&1 &
+    pid=$!
+    for _ in {1..300}; do
+        kill -0 "$pid" 2>/dev/null || return 1
+        if curl --silent --fail --output /dev/null "$url"; then
+            pids+=("$pid")
+            return
+        fi
+        sleep 0.1
+    done
+    kill -KILL "$pid"
+    return 1
+}
+
+# start_registry NAME: sets $registry. A port can be taken between the choice and the start, hence the attempts.
+start_registry() {
+    for _ in 1 2 3; do
+        registry=127.0.0.1:$(free_port)
+        cat >"$work/$1.yaml" <<YAML
+version: 0.1
+log: {level: warn, accesslog: {disabled: true}}
+storage: {filesystem: {rootdirectory: $work/$1}, delete: {enabled: true}}
+http: {addr: $registry, secret: upload-state}
+validation: {manifests: {urls: {allow: ["^https?://"]}}}
+YAML
+        serve "$1" "http://$registry/v2/" docker-registry serve "$work/$1.yaml" && return
+    done
+    return 1
+}
+
+# start_regseal UPSTREAM: sets $regseal, the address to push to.
+start_regseal() {
+    local admin
+    for _ in 1 2 3; do
+        regseal=127.0.0.1:$(free_port)
+        admin=127.0.0.1:$(free_port)
+        serve regseal "http://$admin/readyz" \
+            "$REGSEAL" serve --upstream "http://$1" --listen "$regseal" --admin "$admin" --data "$work/regseal" && return
+    done
+    return 1
+}
