@@ -13,7 +13,7 @@ use super::blob::Condition;
 use super::error::StoreError;
 use super::index::IndexError;
 use super::layout;
-use super::records::{Link, Referrer, Stale, TagVersion};
+use super::records::{Referrer, Stale, TagVersion};
 use super::signatures::{Health, IndexHealth, SignatureStore};
 
 /// How often a subject is derived again when it changes meanwhile, before it is left to the next repair.
@@ -213,8 +213,7 @@ impl SignatureStore {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), StoreError> {
-        let key = layout::link(repository, digest);
-        let mut record = self.readable_record::<Link>(&key).await?;
+        let mut record = self.stored_link(repository, digest).await?;
         loop {
             match &record {
                 Some(link) => {
@@ -223,7 +222,7 @@ impl SignatureStore {
                 }
                 None => self.index.remove_link(repository, digest).await?,
             }
-            let now = self.readable_record::<Link>(&key).await?;
+            let now = self.stored_link(repository, digest).await?;
             if now == record {
                 return Ok(());
             }

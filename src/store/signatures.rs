@@ -122,7 +122,35 @@ impl SignatureStore {
                 Err(error) => self.index_read_failed(&error),
             }
         }
-        self.record(&layout::link(repository, digest)).await
+        self.stored_link(repository, digest).await
+    }
+
+    /// [`Self::link`] by its records. A link whose push or deletion was cut off, so that its referrer is not listed,
+    /// is none: whoever asks for the manifest would not push it again.
+    pub(super) async fn stored_link(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<Link>, StoreError> {
+        let Some(link) = self
+            .record::<Link>(&layout::link(repository, digest))
+            .await?
+        else {
+            return Ok(None);
+        };
+        let Some(subject) = &link.subject else {
+            return Ok(Some(link));
+        };
+        let listed = self
+            .blobs
+            .head(&layout::referrer(repository, subject, digest))
+            .await?;
+        let stands = listed.is_some()
+            || !self
+                .keys(&layout::tagged(repository, digest))
+                .await?
+                .is_empty();
+        Ok(stands.then_some(link))
     }
 
     /// The content of `digest`, if this repository links it.

@@ -7,7 +7,7 @@ use super::blob::Key;
 use super::error::StoreError;
 use super::index::{Lookup, Row};
 use super::layout::{self, Record};
-use super::records::{Link, Referrer, TagVersion};
+use super::records::{Referrer, TagVersion};
 use super::signatures::{PAGE, PARALLEL, SignatureStore};
 
 /// A record that the index is wrong about. On a store that is in use, what changed meanwhile may show as one.
@@ -74,7 +74,7 @@ impl SignatureStore {
                 link,
             } => {
                 let key = layout::link(&repository, &digest);
-                let record = self.readable_record::<Link>(&key).await?;
+                let record = self.stored_link(&repository, &digest).await?;
                 (key, record.map(|record| record == link))
             }
             Row::TagVersion {
@@ -108,7 +108,10 @@ impl SignatureStore {
                     Lookup::Unknown => false,
                 }
             }
-            Record::Link(digest) => self.index.link(&repository, &digest).await? == Lookup::Absent,
+            Record::Link(digest) => {
+                self.index.link(&repository, &digest).await? == Lookup::Absent
+                    && self.stored_link(&repository, &digest).await?.is_some()
+            }
             Record::TagVersion(tag, number) => {
                 match self.index.tag_versions(&repository, &tag).await? {
                     Lookup::Found(rows) => rows.iter().all(|(known, _)| *known != number),
@@ -124,8 +127,8 @@ impl SignatureStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Source;
     use crate::store::testing::{Fixture, Signature, repository, subject};
+    use crate::store::{Link, Source};
 
     #[tokio::test]
     async fn each_kind_of_difference_is_found_and_a_rebuild_ends_it() {
@@ -156,6 +159,7 @@ mod tests {
         let expected = [
             Difference::Different(link),
             Difference::Missing(key(&missing)),
+            Difference::Unexpected(layout::link(&repository(), &unexpected.digest)),
             Difference::Unexpected(key(&unexpected)),
         ];
         assert_eq!(differences, expected);
@@ -167,5 +171,34 @@ mod tests {
             (1, 2, 4)
         );
         assert_eq!(store.verify_index().await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn a_push_that_was_cut_off_before_its_record_left_no_link() {
+        let fixture = Fixture::ready().await;
+        let store = &fixture.store;
+        let signature = Signature::new("cut off");
+        signature.add(store, Source::Captured).await.unwrap();
+        let record = layout::referrer(&repository(), &subject(), &signature.digest);
+        store.blobs.delete(&record).await.unwrap();
+        store.rebuild_index(|_| ()).await.unwrap();
+
+        assert_eq!(
+            store.link(&repository(), &signature.digest).await.unwrap(),
+            None
+        );
+        assert_eq!(
+            store.referrers(&repository(), &subject()).await.unwrap(),
+            []
+        );
+        assert_eq!(store.verify_index().await.unwrap(), []);
+        signature.add(store, Source::Captured).await.unwrap();
+        assert!(
+            store
+                .link(&repository(), &signature.digest)
+                .await
+                .unwrap()
+                .is_some()
+        );
     }
 }
