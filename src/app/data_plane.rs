@@ -7,6 +7,7 @@ use http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::body::{Body, BodyError, IdleTimeout};
@@ -26,6 +27,8 @@ pub(super) struct DataPlane {
     pub(super) handlers: Handlers,
     pub(super) metrics: HttpMetrics,
     pub(super) idle: Duration,
+    /// Requests that may write, also those whose client has gone.
+    pub(super) writes: TaskTracker,
 }
 
 impl DataPlane {
@@ -82,16 +85,15 @@ impl DataPlane {
     /// stay unseen until it is pushed again.
     async fn handle(&self, route: Route, request: Request<Body>) -> Response<Body> {
         let (handlers, writes) = (self.handlers.clone(), may_write(&route));
-        let answer = async move { handlers.handle(&route, request).await };
-        let answered = if writes {
-            tokio::spawn(answer.in_current_span()).await
-        } else {
-            Ok(answer.await)
+        let answer = async move {
+            let answered = handlers.handle(&route, request).await;
+            answered.unwrap_or_else(respond::handler_error)
         };
-        match answered {
-            Ok(answered) => answered.unwrap_or_else(respond::handler_error),
-            Err(panicked) => respond::internal(&panicked),
+        if !writes {
+            return answer.await;
         }
+        let answered = self.writes.spawn(answer.in_current_span()).await;
+        answered.unwrap_or_else(|panicked| respond::internal(&panicked))
     }
 
     fn streamed(&self, body: Incoming) -> Body {

@@ -16,6 +16,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use thiserror::Error;
+use tokio_util::task::TaskTracker;
 use tower::{Layer, service_fn};
 
 use crate::auth::{self, AuthError, Authorizer};
@@ -143,6 +144,7 @@ impl App {
             handlers,
             metrics,
             idle: settings.timeouts.idle,
+            writes: TaskTracker::new(),
         };
         Ok(Self {
             listener: bind(settings.listen.address).await?,
@@ -161,15 +163,22 @@ impl App {
         let (drain, admin_drain) = (Drain::new(), Drain::new());
         let readiness = Readiness::new(&drain);
         let plane = self.plane;
-        let service = InFlightLayer::new(self.settings.limits.in_flight, respond::overloaded)
-            .layer(service_fn(move |request| {
+        let (metrics, writes) = (plane.metrics.clone(), plane.writes.clone());
+        let shed = move || {
+            metrics.shed();
+            respond::overloaded()
+        };
+        let service = InFlightLayer::new(self.settings.limits.in_flight, shed).layer(service_fn(
+            move |request| {
                 let plane = plane.clone();
                 async move { Ok(plane.answer(request).await) }
-            }));
+            },
+        ));
+        let deadline = self.settings.timeouts.drain;
         let config = server::Config {
             head_timeout: self.settings.timeouts.head,
             write_timeout: self.settings.timeouts.idle,
-            drain_deadline: self.settings.timeouts.drain,
+            drain_deadline: deadline,
             ..server::Config::default()
         };
         let data = tokio::spawn(server::serve(self.listener, service, config, drain.clone()));
@@ -192,6 +201,13 @@ impl App {
         tracing::info!("draining");
         drain.start();
         let drained = data.await.unwrap_or(Drained::Complete);
+        writes.close();
+        if tokio::time::timeout(deadline, writes.wait()).await.is_err() {
+            tracing::warn!(
+                left = writes.len(),
+                "writes of clients that have gone are cut off"
+            );
+        }
         maintenance.abort();
         admin_drain.start();
         if let Err(error) = status.await {
