@@ -364,3 +364,31 @@ fn without_the_registry_behind_nothing_is_given_out() {
     assert!([502, 503, 504].contains(&pushed.status), "{pushed:?}");
     stage.regseal.admin.get("/livez").expect(200);
 }
+
+#[test]
+fn more_requests_than_the_bound_are_shed_and_counted() {
+    let registry = Registry::with(Auth::None);
+    let regseal = Regseal::builder(&registry)
+        .config("limits: {in_flight: 1}\n")
+        .start();
+    let authority = &regseal.endpoint.authority;
+    let mut first = Connection::to(authority);
+    first.send(format!(
+        "PUT /v2/team/app/manifests/1.0 HTTP/1.1\r\nHost: {authority}\r\nContent-Length: 2\r\n\r\n"
+    ));
+    let refused = crate::support::wait_for("the first request to be taken", || {
+        let reply = Http::new(authority).get("/v2/");
+        (reply.status != 200).then_some(reply)
+    })
+    .expect(503);
+    assert_eq!(refused.json()["errors"][0]["code"], "TOOMANYREQUESTS");
+    assert!(!refused.header("retry-after").is_empty());
+    let metrics = regseal.admin.get("/metrics").expect(200);
+    assert!(String::from_utf8_lossy(&metrics.body).contains("regseal_requests_shed_total"));
+
+    first.send("{}");
+    first.receive().expect(400);
+    crate::support::wait_for("room for a request", || {
+        (Http::new(authority).get("/v2/").status == 200).then_some(())
+    });
+}
