@@ -1,6 +1,8 @@
 //! The referrers tag schema, written by clients that believe there is no Referrers API: the entries of the index are
 //! read again and merged, the index itself is no truth of its own.
 
+use std::collections::HashSet;
+
 use http::Response;
 
 use super::answer;
@@ -23,15 +25,18 @@ impl Handlers {
     ) -> Result<Option<Response<Body>>, HandlerError> {
         let permit = self.push_permit(pushed).await?;
         let writer = self.custody.writer(&permit);
-        let known = writer.reader().referrers(subject).await?;
+        let known: HashSet<Digest> = writer
+            .reader()
+            .referrers(subject)
+            .await?
+            .into_iter()
+            .map(|referrer| referrer.descriptor.digest)
+            .collect();
         let entries = unique(pushed.manifest.manifests.iter());
         let mut is_fallback = entries.is_empty();
         let mut unknown = 0;
         for entry in entries {
-            if known
-                .iter()
-                .any(|referrer| referrer.descriptor.digest == entry.digest)
-            {
+            if known.contains(&entry.digest) {
                 is_fallback = true;
                 continue;
             }

@@ -20,22 +20,27 @@ impl Handlers {
         subject: &Digest,
     ) -> Result<Response<Body>, HandlerError> {
         let permit = self.push_permit(pushed).await?;
-        if self.captures_to_both(pushed).await {
+        self.capture_blobs(pushed, &permit).await?;
+        let to_both = self.captures_to_both(pushed).await;
+        if to_both {
             let answer = self.push_upstream(pushed).await?;
+            let status = answer.parts.status;
             if matches!(
-                answer.parts.status,
-                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
-            ) || answer.parts.status == StatusCode::TOO_MANY_REQUESTS
-                || answer.parts.status.is_server_error()
+                status,
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
+            ) || status.is_server_error()
             {
                 return Ok(self.relay_answer(pushed.parts, answer));
             }
         }
-        self.capture_blobs(pushed, &permit).await?;
-        self.custody
-            .writer(&permit)
-            .add_referrer(subject, pushed.new_manifest(), Source::Captured)
-            .await?;
+        let writer = self.custody.writer(&permit);
+        let new = pushed.new_manifest();
+        if let Err(error) = writer.add_referrer(subject, new, Source::Captured).await {
+            if to_both {
+                self.add_later(permit, subject.clone(), pushed);
+            }
+            return Err(error.into());
+        }
         tracing::info!(
             oci.repository = %pushed.name,
             oci.digest = %pushed.digest,

@@ -113,12 +113,11 @@ impl Handlers {
         name: &RepositoryName,
         subject: &Digest,
     ) -> Result<Response<Body>, HandlerError> {
-        let permit = match self
+        let permit = self
             .permit_for_referrers(&incoming.caller, name, subject)
-            .await
-        {
-            Err(AuthError::Hidden) => return self.pull_upstream(route, incoming, name).await,
-            decided => decided?,
+            .await?;
+        let Some(permit) = permit else {
+            return self.pull_upstream(route, incoming, name).await;
         };
         let found = self
             .merge_upstream(&incoming.caller, &permit, subject)

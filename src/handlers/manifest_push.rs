@@ -175,35 +175,56 @@ impl Handlers {
     }
 
     /// The registry behind has the manifest, and a client that tries again may see it there and not push it: what
-    /// could not be indexed is indexed as soon as the store lets us.
-    fn add_later(&self, permit: Permit<Push>, subject: Digest, pushed: &Pushed<'_>) {
-        let (custody, manifest) = (self.custody.clone(), pushed.manifest.clone());
-        let (digest, bytes) = (pushed.digest.clone(), pushed.bytes.clone());
-        tokio::spawn(async move {
-            for delay in RETRIES {
-                tokio::time::sleep(delay).await;
-                let (digest, bytes) = (digest.clone(), bytes.clone());
-                let new = NewManifest {
-                    bytes,
-                    digest,
-                    manifest: &manifest,
-                };
-                let writer = custody.writer(&permit);
-                if writer
-                    .add_referrer(&subject, new, Source::Forwarded)
-                    .await
-                    .is_ok()
-                {
-                    return;
-                }
+    /// could not be indexed is read back and merged as soon as the store lets us. A deletion meanwhile wins.
+    pub(super) fn add_later(&self, permit: Permit<Push>, subject: Digest, pushed: &Pushed<'_>) {
+        let (handlers, caller) = (self.clone(), pushed.caller.clone());
+        tokio::spawn(handlers.merge_again(caller, permit, subject, pushed.digest.clone()));
+    }
+
+    async fn merge_again(
+        self,
+        caller: Caller,
+        permit: Permit<Push>,
+        subject: Digest,
+        digest: Digest,
+    ) {
+        for delay in RETRIES {
+            tokio::time::sleep(delay).await;
+            let merged = self.merge_pushed(&caller, &permit, &subject, &digest);
+            if merged.await.is_ok() {
+                return;
             }
-            tracing::error!(
-                oci.repository = %permit.repository(),
-                oci.digest = %digest,
-                oci.subject = %subject,
-                "a referrer that the registry behind has was not indexed"
-            );
-        });
+        }
+        tracing::error!(
+            oci.repository = %permit.repository(),
+            oci.digest = %digest,
+            oci.subject = %subject,
+            "a referrer that the registry behind has was not indexed"
+        );
+    }
+
+    async fn merge_pushed(
+        &self,
+        caller: &Caller,
+        permit: &Permit<Push>,
+        subject: &Digest,
+        digest: &Digest,
+    ) -> Result<(), HandlerError> {
+        let found = self.manifest_upstream(caller, permit.repository(), digest);
+        let Some((bytes, manifest)) = found.await? else {
+            return Ok(());
+        };
+        let found = NewManifest {
+            bytes,
+            digest: digest.clone(),
+            manifest: &manifest,
+        };
+        Ok(self
+            .custody
+            .writer(permit)
+            .reader()
+            .merge(subject, found)
+            .await?)
     }
 
     /// Forwards the manifest after what only regseal holds of it.

@@ -30,9 +30,9 @@ impl Handlers {
         let mut is_partial = false;
         let referrers = match self
             .permit_for_referrers(&incoming.caller, name, subject)
-            .await
+            .await?
         {
-            Ok(permit) => {
+            Some(permit) => {
                 let found = self
                     .merge_upstream(&incoming.caller, &permit, subject)
                     .await;
@@ -40,8 +40,7 @@ impl Handlers {
                 self.custody.reader(&permit).referrers(subject).await?
             }
             // Absent or hidden: an empty list says nothing of either.
-            Err(AuthError::Hidden) => Vec::new(),
-            Err(error) => return Err(error.into()),
+            None => Vec::new(),
         };
         let page = asked.page(&referrers);
         let mut response = Response::builder()
@@ -68,25 +67,24 @@ impl Handlers {
         })?)
     }
 
-    /// A permit to read the referrers of `subject`. Whether the caller may push is asked only where there is
-    /// something to show: that question opens an upload session.
+    /// A permit to read the referrers of `subject`; `None` if the registry behind does not show the repository.
+    /// Whether the caller may push is asked only where there is something to show: that question opens an upload
+    /// session.
     pub(super) async fn permit_for_referrers(
         &self,
         caller: &Caller,
         name: &RepositoryName,
         subject: &Digest,
-    ) -> Result<Permit<Pull>, AuthError> {
-        match self.authorizer.pull(caller, name, Some(subject)).await {
-            Err(AuthError::Hidden)
-                if self
-                    .custody
-                    .has_referrers(name, subject)
-                    .await
-                    .unwrap_or(false) =>
-            {
-                self.authorizer.pull_or_push(caller, name, None).await
-            }
-            decided => decided,
+    ) -> Result<Option<Permit<Pull>>, HandlerError> {
+        let mut decided = self.authorizer.pull(caller, name, Some(subject)).await;
+        if matches!(decided, Err(AuthError::Hidden))
+            && self.custody.has_referrers(name, subject).await?
+        {
+            decided = self.authorizer.pull_or_push(caller, name, None).await;
+        }
+        match decided {
+            Err(AuthError::Hidden) => Ok(None),
+            decided => Ok(Some(decided?)),
         }
     }
 }

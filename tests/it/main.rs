@@ -21,6 +21,7 @@
 mod support;
 
 mod bypass;
+mod capture;
 mod clients;
 mod companion_tags;
 mod durability;
