@@ -61,9 +61,12 @@ fn an_idle_connection_does_not_delay_the_end() {
     ));
     idle.receive().expect(200);
     let _silent = Connection::to(&stage.regseal.endpoint.authority);
-    let started = std::time::Instant::now();
     stage.regseal.terminate();
-    assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
+    let log = stage.regseal.log();
+    assert!(
+        log.contains(r#""drained":"Complete""#),
+        "nothing had to be cut off: {log}"
+    );
     assert!(idle.is_closed_by_peer());
 }
 
