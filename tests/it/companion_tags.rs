@@ -1,9 +1,10 @@
-//! Tags that are named after a digest, where the registry behind has some from before, and what deletion does to them.
+//! Tags that are named after a digest: the fallback for the Referrers API and the tags of cosign, from before regseal too.
 
 use serde_json::{Value, json};
 
-use crate::referrers::cosign_signature;
-use crate::support::images::{NOTATION, digests, index_of};
+use crate::support::images::{
+    self, COSIGN_LAYER, INDEX, MANIFEST, NOTATION, digests, index_of, random_hex,
+};
 use crate::support::raw::Connection;
 use crate::support::{ALICE, Auth, BOB, Content, Registry, Regseal, Repository, Stage};
 
@@ -218,4 +219,141 @@ fn a_range_beyond_a_blob_has_a_whole_answer() {
     }
     connection.send(format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\n\r\n"));
     assert_eq!(connection.receive().expect(200).body, blob.bytes);
+}
+
+#[test]
+fn the_fallback_tag_reads_as_the_api_and_is_never_a_second_truth() {
+    let stage = Stage::with(Auth::None);
+    let repository = stage.repository("team/app");
+    let image = repository.push_image("v1");
+    let tag = image.companion_tag("");
+    repository
+        .get_manifest(&tag)
+        .refused(404, "MANIFEST_UNKNOWN");
+
+    let first = repository.attach(NOTATION, &image);
+    // A client that tells its own story about the first, and knows nothing of the second.
+    let mut wrong = first.as_referrer();
+    wrong["artifactType"] = json!("application/wrong");
+    wrong["annotations"] = json!({"told": "by the client"});
+    let second = repository.attach(NOTATION, &image);
+    let index =
+        Content::manifest(&json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [wrong]}));
+    repository.put_manifest(&tag, &index).expect(201);
+
+    let expected = [first.as_referrer(), second.as_referrer()];
+    assert_eq!(repository.referrers(&image), expected);
+    let read = repository.get_manifest(&tag).expect(200);
+    assert_eq!(read.header("content-type"), INDEX);
+    assert_eq!(read.json()["manifests"], json!(expected));
+    assert_eq!(
+        read.header("docker-content-digest"),
+        images::sha256(&read.body)
+    );
+
+    // What oras-go does next: it removes the index it believes to have replaced.
+    repository
+        .delete_manifest(read.header("docker-content-digest"))
+        .expect(202);
+    repository.delete_manifest(&index.digest()).expect(202);
+    assert_eq!(repository.referrers(&image), expected);
+    assert_eq!(repository.tags(), ["v1"]);
+    assert_eq!(stage.behind("team/app").tags(), ["v1"]);
+}
+
+#[test]
+fn a_fallback_tag_lists_only_referrers_of_its_subject() {
+    let stage = Stage::with(Auth::None);
+    let repository = stage.repository("team/app");
+    let [image, other] = ["v1", "v2"].map(|tag| repository.push_image(tag));
+    let foreign = repository.attach(NOTATION, &other);
+    let index = index_of([&image, &foreign]);
+    let status = repository
+        .put_manifest(&image.companion_tag(""), &index)
+        .status;
+    assert!([201, 400].contains(&status), "{status}");
+    assert_eq!(repository.referrers(&image), Vec::<Value>::new());
+    assert_eq!(repository.referrers(&other), [foreign.as_referrer()]);
+}
+
+#[test]
+fn versions_of_a_cosign_tag_are_united() {
+    let stage = Stage::with(Auth::None);
+    let repository = stage.repository("team/app");
+    let image = repository.push_image("v1");
+    let tag = image.companion_tag(".sig");
+    repository
+        .get_manifest(&tag)
+        .refused(404, "MANIFEST_UNKNOWN");
+
+    // Both clients have read the tag before either wrote it.
+    let versions = ["first", "second"].map(|_| cosign_signature(&repository, &[]));
+    for version in &versions {
+        let reply = repository.put_manifest(&tag, version).expect(201);
+        assert_eq!(reply.header("docker-content-digest"), version.digest());
+        assert_eq!(reply.header("oci-subject"), "", "there is no subject in it");
+    }
+    let united = repository.get_manifest(&tag).expect(200);
+    let layers: Vec<Value> = versions
+        .iter()
+        .map(|version| version.json()["layers"][0].clone())
+        .collect();
+    assert_eq!(united.json()["layers"], json!(layers));
+    assert_eq!(
+        united.header("docker-content-digest"),
+        images::sha256(&united.body)
+    );
+    for version in &versions {
+        assert_eq!(
+            repository.get_manifest(&version.digest()).expect(200).body,
+            version.bytes
+        );
+    }
+    let by_digest = repository
+        .get_manifest(united.header("docker-content-digest"))
+        .expect(200);
+    assert_eq!(
+        by_digest.body, united.body,
+        "the union can be read by its digest"
+    );
+    for descriptor in layers.iter().chain([&united.json()["config"]]) {
+        repository
+            .get_blob(descriptor["digest"].as_str().unwrap())
+            .expect(200);
+    }
+
+    // A client that appends to the union, as cosign does.
+    let third = cosign_signature(&repository, &layers);
+    repository.put_manifest(&tag, &third).expect(201);
+    let united = repository.get_manifest(&tag).expect(200);
+    assert_eq!(
+        united.json()["layers"].as_array().unwrap().len(),
+        3,
+        "what is in both is there once"
+    );
+    assert_eq!(
+        repository.referrers(&image),
+        Vec::<Value>::new(),
+        "not a referrer: it has no subject"
+    );
+    assert_eq!(repository.tags(), ["v1"]);
+    assert_eq!(stage.behind("team/app").tags(), ["v1"]);
+}
+
+/// The manifest of a `.sig` tag: these layers, and one more, whose blobs are pushed.
+pub(crate) fn cosign_signature(repository: &Repository, layers: &[Value]) -> Content {
+    let config = Content::new(
+        images::CONFIG,
+        json!({"rootfs": {"type": "layers", "diff_ids": []}}).to_string(),
+    );
+    let layer = Content::random(COSIGN_LAYER);
+    repository.push_blob(&config);
+    repository.push_blob(&layer);
+    let mut descriptor = layer.descriptor();
+    descriptor["annotations"] = json!({"dev.cosignproject.cosign/signature": random_hex(16)});
+    let mut all = layers.to_vec();
+    all.push(descriptor);
+    Content::manifest(
+        &json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config.descriptor(), "layers": all}),
+    )
 }

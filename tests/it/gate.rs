@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
-use crate::referrers::cosign_signature;
+use crate::companion_tags::cosign_signature;
 use crate::support::gate::{Asked, Gated, Verdict};
 use crate::support::images::{
     self, ACCEPT, INDEX, MANIFEST, NOTATION, SBOM, digests, index_of, random_hex,

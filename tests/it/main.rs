@@ -24,6 +24,7 @@ mod bypass;
 mod capture;
 mod clients;
 mod companion_tags;
+mod disguise;
 mod durability;
 mod gate;
 mod layering;
