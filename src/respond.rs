@@ -59,6 +59,9 @@ pub fn handler_error(error: HandlerError) -> Response<Body> {
             (StatusCode::REQUEST_TIMEOUT, ErrorCode::SizeInvalid)
         }
         HandlerError::Credentials(_) => (StatusCode::BAD_REQUEST, ErrorCode::Unauthorized),
+        HandlerError::RequestBody(error) if body::is_idle_timeout(&error) => {
+            (StatusCode::REQUEST_TIMEOUT, ErrorCode::SizeInvalid)
+        }
         HandlerError::RequestBody(_) => (StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid),
         HandlerError::ManifestTooLarge { .. } | HandlerError::BlobTooLarge { .. } => {
             (StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid)

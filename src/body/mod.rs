@@ -11,8 +11,8 @@ pub use idle::{IdleTimeout, is_idle_timeout};
 
 /// Any error of a body.
 #[derive(Debug, Error)]
-#[error(transparent)]
-pub struct BodyError(Box<dyn std::error::Error + Send + Sync>);
+#[error("{0}")]
+pub struct BodyError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 impl BodyError {
     /// Wraps the error of whatever a body is made from.

@@ -403,3 +403,18 @@ fn more_requests_than_the_bound_are_shed_and_counted() {
         (Http::new(authority).get("/v2/").status == 200).then_some(())
     });
 }
+
+#[test]
+fn a_manifest_that_does_not_come_in_time_is_given_up() {
+    let registry = Registry::with(Auth::None);
+    let regseal = Regseal::builder(&registry)
+        .config("timeouts: {idle: 300ms}\n")
+        .start();
+    let authority = &regseal.endpoint.authority;
+    let mut stalled = Connection::to(authority);
+    stalled.send(format!(
+        "PUT /v2/team/app/manifests/1.0 HTTP/1.1\r\nHost: {authority}\r\nContent-Length: 9\r\n\r\n{{"
+    ));
+    let reply = stalled.receive().expect(408);
+    assert_eq!(reply.json()["errors"][0]["code"], "SIZE_INVALID");
+}

@@ -6,7 +6,7 @@ use crate::companion_tags::cosign_signature;
 use crate::support::images::{
     self, BUNDLE, EMPTY, INDEX, MANIFEST, NOTATION, SBOM, artifact_of, digests, index_of, next_page,
 };
-use crate::support::{ALICE, Auth, Content, Stage};
+use crate::support::{ALICE, Auth, BOB, Content, Registry, Regseal, Stage};
 
 const MIB: usize = 1024 * 1024;
 
@@ -460,5 +460,26 @@ fn every_way_of_authentication_lists_the_same() {
             .get(&repository.path("tags/list"))
             .expect(200);
         assert_eq!(reply.json()["tags"], json!(["v1"]));
+    }
+}
+
+/// A repository without tags and without the subject is 404 in the registry behind, as a hidden one may be.
+#[test]
+fn a_404_is_a_permission_only_where_the_registry_is_said_to_hide_nothing() {
+    for (hides, shown) in [(true, false), (false, true)] {
+        let registry = Registry::with(Auth::Token);
+        let regseal = Regseal::builder(&registry)
+            .config(&format!(
+                "upstream: {{hides_private_repositories: {hides}}}\n"
+            ))
+            .start();
+        let absent = Content::random(MANIFEST);
+        let signer = regseal.endpoint.repository(ALICE, "team/new");
+        let signature = signer.attach(NOTATION, &absent);
+        let reader = regseal.endpoint.repository(BOB, "team/new");
+        let expected = shown.then(|| signature.as_referrer());
+        let expected: Vec<Value> = expected.into_iter().collect();
+        assert_eq!(reader.referrers(&absent), expected, "hides: {hides}");
+        assert_eq!(signer.referrers(&absent), [signature.as_referrer()]);
     }
 }
