@@ -3,6 +3,7 @@
 pub mod body;
 pub mod clock;
 pub mod oci;
+pub mod secret;
 pub mod telemetry;
 
 pub mod cli;
@@ -16,3 +17,7 @@ pub mod route;
 pub mod server;
 pub mod store;
 pub mod upstream;
+
+#[cfg(test)]
+#[path = "../tests/it/support/backends/mod.rs"]
+mod backends;
