@@ -3,26 +3,34 @@
 //! Each test starts its own registry and its own regseal on free ports, so that tests share nothing and may run at once.
 //! The code here blocks: a test is a plain function, and what needs a runtime ([`Http`], [`TokenServer`]) shares one.
 
+pub mod backends;
+pub mod chance;
 pub mod clients;
 pub mod docker;
+pub mod faults;
 pub mod gate;
 pub mod http;
 pub mod images;
-pub mod process;
+pub mod load;
+pub mod proxy;
 pub mod raw;
 pub mod registry;
 pub mod regseal;
+pub mod replicas;
+pub mod stores;
 pub mod token_server;
 pub mod users;
 
 use std::future::Future;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
+pub use backends::{PATIENCE, process, wait_for};
 pub use http::{Http, Reply};
 pub use images::{Content, Repository};
 pub use registry::Registry;
 pub use regseal::Regseal;
+pub use replicas::Replicas;
+pub use stores::Stores;
 pub use token_server::TokenServer;
 pub use users::{ALICE, Auth, BOB, CAROL, EVE, User};
 
@@ -54,22 +62,6 @@ impl Stage {
 pub fn rounds(usual: usize, soak: usize) -> usize {
     let soaking = std::env::var("REGSEAL_SOAK").is_ok_and(|value| value == "1");
     if soaking { soak } else { usual }
-}
-
-/// How long a peer may take to start, to answer, or to end.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Asks until there is an answer, and fails with `what` when [`PATIENCE`] is over.
-#[track_caller]
-pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(started.elapsed() < PATIENCE, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// Runs a future to its end on the runtime that all of a process's tests share.
