@@ -15,8 +15,10 @@ pub(super) async fn holds_for(store: Arc<dyn BlobStore>) {
     absent_objects_are_none(&*store).await;
     always_replaces_and_if_absent_does_not(&*store).await;
     one_of_many_creators_wins(&store).await;
+    one_of_many_creators_of_equal_bytes_wins(&store).await;
     a_stream_that_fails_leaves_nothing(&*store).await;
     a_stream_replaces_what_is_there(&*store).await;
+    a_long_stream_is_stored_whole_or_not_at_all(&*store).await;
     a_read_is_not_changed_by_a_write(&*store).await;
     large_objects_are_only_opened(&*store).await;
     deletion_is_idempotent(&*store).await;
@@ -82,10 +84,22 @@ async fn always_replaces_and_if_absent_does_not(store: &dyn BlobStore) {
 
 async fn one_of_many_creators_wins(store: &Arc<dyn BlobStore>) {
     let name = key("v1/race/deep/er/a");
+    let winners = winners(store, &name, |n| n.to_string()).await;
+    assert_eq!(winners.len(), 1);
+    assert_eq!(text(&**store, &name).await.unwrap(), winners[0].to_string());
+}
+
+async fn one_of_many_creators_of_equal_bytes_wins(store: &Arc<dyn BlobStore>) {
+    let winners = winners(store, &key("v1/race/equal"), |_| "same".to_owned()).await;
+    assert_eq!(winners.len(), 1);
+}
+
+/// Which of 32 writers at once are told that they have created the object.
+async fn winners(store: &Arc<dyn BlobStore>, name: &Key, bytes: fn(i32) -> String) -> Vec<i32> {
     let writers = (0..32).map(|n| {
         let (store, name) = (Arc::clone(store), name.clone());
         tokio::spawn(async move {
-            let bytes = Bytes::from(n.to_string());
+            let bytes = Bytes::from(bytes(n));
             (
                 n,
                 store.put(&name, bytes, Condition::IfAbsent).await.unwrap(),
@@ -93,13 +107,11 @@ async fn one_of_many_creators_wins(store: &Arc<dyn BlobStore>) {
         })
     });
     let outcomes = join_all(writers).await;
-    let winners: Vec<i32> = outcomes
+    outcomes
         .into_iter()
         .map(Result::unwrap)
         .filter_map(|(n, written)| (written == Written::Created).then_some(n))
-        .collect();
-    assert_eq!(winners.len(), 1);
-    assert_eq!(text(&**store, &name).await.unwrap(), winners[0].to_string());
+        .collect()
 }
 
 async fn a_stream_that_fails_leaves_nothing(store: &dyn BlobStore) {
@@ -128,6 +140,26 @@ async fn a_stream_replaces_what_is_there(store: &dyn BlobStore) {
     let empty = key("v1/stream/empty");
     assert_eq!(store.put_stream(&empty, pieces(vec![])).await.unwrap(), 0);
     assert_eq!(text(store, &empty).await.unwrap(), "");
+}
+
+async fn a_long_stream_is_stored_whole_or_not_at_all(store: &dyn BlobStore) {
+    let mebibytes = |end: Option<io::Error>| {
+        let pieces = (0..10).map(|n| Ok(Bytes::from(vec![n; 1 << 20])));
+        stream::iter(pieces.chain(end.map(Err))).boxed()
+    };
+    let name = key("v1/stream/long");
+    let cut = mebibytes(Some(io::Error::other("cut")));
+    let error = store.put_stream(&name, cut).await.unwrap_err();
+    assert!(matches!(error, BlobError::Body(_)));
+    assert_eq!(store.head(&name).await.unwrap(), None);
+
+    let length = store.put_stream(&name, mebibytes(None)).await.unwrap();
+    assert_eq!(length, 10 << 20);
+    let object = store.open(&name).await.unwrap().unwrap();
+    let bytes: bytes::BytesMut = object.stream.try_collect().await.unwrap();
+    assert_eq!(bytes.len(), 10 << 20);
+    let whole = |(n, mebibyte): (usize, &[u8])| mebibyte.iter().all(|byte| usize::from(*byte) == n);
+    assert!(bytes.chunks(1 << 20).enumerate().all(whole));
 }
 
 async fn a_read_is_not_changed_by_a_write(store: &dyn BlobStore) {

@@ -2,8 +2,8 @@
 //!
 //! A file is written beside the tree (`.tmp`, on the same filesystem), synced, and then renamed or hard-linked to its
 //! name, so that a reader sees all of it or nothing, and a crash leaves only temporary files, which the next
-//! [`FsBlobStore::open`] sweeps. One process at a time opens a directory: the embedded index beside it holds the lock,
-//! and is opened first.
+//! [`FsBlobStore::open`] sweeps. With an embedded index beside it one process at a time opens a directory: the index
+//! holds the lock, and is opened first. With an index elsewhere several do, by [`FsBlobStore::open_shared`].
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -29,6 +29,8 @@ use crate::clock::UnixMillis;
 const PIECE: usize = 64 * 1024;
 /// Folders remembered as durable; beyond it they are synced again, which costs time and nothing else.
 const MAX_REMEMBERED: usize = 65_536;
+/// A temporary file that nobody has written to for so long has no writer: the stream it takes would have ended as idle.
+const ABANDONED: Duration = Duration::from_hours(25);
 
 /// A directory as an object store.
 #[derive(Clone, Debug)]
@@ -37,16 +39,29 @@ pub struct FsBlobStore {
 }
 
 impl FsBlobStore {
-    /// Opens `root`, creating it if need be, and sweeps what a crash left half written. Blocks; called at start.
+    /// Opens `root`, which no other process has open, creating it if need be, and sweeps what a crash left half written.
+    /// Blocks; called at start.
     ///
     /// # Errors
     /// The directory cannot be made or written.
     pub fn open(root: &Path) -> io::Result<Self> {
+        Self::open_sweeping(root, Duration::ZERO)
+    }
+
+    /// As [`open`](Self::open), where other processes may have `root` open too: sweeps only what nobody writes any more.
+    ///
+    /// # Errors
+    /// The directory cannot be made or written.
+    pub fn open_shared(root: &Path) -> io::Result<Self> {
+        Self::open_sweeping(root, ABANDONED)
+    }
+
+    fn open_sweeping(root: &Path, untouched: Duration) -> io::Result<Self> {
         let temporary = root.join(".tmp");
         fs::create_dir_all(&temporary)?;
-        for entry in fs::read_dir(&temporary)? {
-            fs::remove_file(entry?.path())?;
-        }
+        sweep(&temporary, untouched)?;
+        let mut process = [0; 8];
+        aws_lc_rs::rand::fill(&mut process).map_err(io::Error::other)?;
         sync_directory(root)?;
         if let Some(parent) = root.canonicalize()?.parent() {
             sync_directory(parent)?;
@@ -56,6 +71,7 @@ impl FsBlobStore {
                 durable: Mutex::new(HashSet::from([root.to_owned()])),
                 root: root.to_owned(),
                 temporary,
+                process: u64::from_le_bytes(process),
                 count: AtomicU64::new(0),
             }),
         })
@@ -74,6 +90,27 @@ impl FsBlobStore {
             Err(panicked) => Err(unavailable(operation, key, io::Error::other(panicked))),
         }
     }
+}
+
+/// Removes the temporary files that were last written at least `untouched` ago, by the clock of the file system.
+fn sweep(temporary: &Path, untouched: Duration) -> io::Result<()> {
+    let mut random = [0; 8];
+    aws_lc_rs::rand::fill(&mut random).map_err(io::Error::other)?;
+    let probe = temporary.join(format!("{:016x}", u64::from_le_bytes(random)));
+    let now = File::create_new(&probe)?.metadata()?.modified()?;
+    fs::remove_file(&probe)?;
+    for entry in fs::read_dir(temporary)? {
+        let path = entry?.path();
+        // Another process may finish the file, or sweep it, at any moment.
+        let Some(metadata) = absent_as_none(fs::metadata(&path))? else {
+            continue;
+        };
+        let age = now.duration_since(metadata.modified()?).unwrap_or_default();
+        if age >= untouched {
+            absent_as_none(fs::remove_file(&path))?;
+        }
+    }
+    Ok(())
 }
 
 fn unavailable(operation: &'static str, key: &Key, source: io::Error) -> BlobError {
@@ -207,6 +244,8 @@ impl BlobStore for FsBlobStore {
 struct Tree {
     root: PathBuf,
     temporary: PathBuf,
+    /// Makes the names of this process's temporary files its own.
+    process: u64,
     count: AtomicU64,
     /// Folders whose own entry is known to be on disk.
     durable: Mutex<HashSet<PathBuf>>,
@@ -223,7 +262,9 @@ impl Tree {
 
     fn create_temporary(&self) -> io::Result<(File, Temporary)> {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
-        let path = self.temporary.join(number.to_string());
+        let path = self
+            .temporary
+            .join(format!("{:016x}-{number}", self.process));
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -419,11 +460,52 @@ mod tests {
         let left = fs::read_dir(directory.path().join(".tmp")).unwrap().count();
         assert_eq!(left, 0);
         assert_eq!(store.get(&key).await.unwrap().unwrap(), "kept");
-        // The number of the swept file is free again.
         store
             .put(&key, Bytes::from_static(b"new"), Condition::Always)
             .await
             .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_shared_directory_keeps_the_contract_while_another_process_writes() {
+        let directory = tempfile::tempdir().unwrap();
+        let other = FsBlobStore::open_shared(directory.path()).unwrap();
+        let (pieces, written) = tokio::sync::mpsc::channel::<io::Result<Bytes>>(1);
+        let stream = futures_util::stream::unfold(written, async |mut written| {
+            written.recv().await.map(|piece| (piece, written))
+        });
+        let key: Key = "other/a".parse().unwrap();
+        let writing = {
+            let key = key.clone();
+            tokio::spawn(async move {
+                let length = other.put_stream(&key, stream.boxed()).await;
+                (other, length)
+            })
+        };
+        pieces.send(Ok(Bytes::from_static(b"a"))).await.unwrap();
+
+        let store = FsBlobStore::open_shared(directory.path()).unwrap();
+        contract::holds_for(Arc::new(store.clone())).await;
+        drop(pieces);
+        let (other, length) = writing.await.unwrap();
+        assert_eq!(length.unwrap(), 1);
+        assert_eq!(store.get(&key).await.unwrap().unwrap(), "a");
+        assert_eq!(other.get(&key).await.unwrap().unwrap(), "a");
+    }
+
+    #[test]
+    fn of_a_shared_directory_only_what_is_abandoned_is_swept() {
+        let directory = tempfile::tempdir().unwrap();
+        let temporary = directory.path().join(".tmp");
+        fs::create_dir(&temporary).unwrap();
+        let (young, old) = (temporary.join("young"), temporary.join("old"));
+        let now = File::create(&young).unwrap().metadata().unwrap().modified();
+        let then = now.unwrap() - ABANDONED - Duration::from_secs(60);
+        File::create(&old).unwrap().set_modified(then).unwrap();
+        FsBlobStore::open_shared(directory.path()).unwrap();
+        let left: Vec<_> = fs::read_dir(&temporary).unwrap().collect();
+        assert_eq!(left.len(), 1);
+        assert!(young.exists());
     }
 
     #[tokio::test]

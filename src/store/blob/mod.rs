@@ -1,4 +1,4 @@
-//! Objects: bytes under keys, in a directory or (later) in S3.
+//! Objects: bytes under keys, in a directory or in S3.
 //!
 //! The interface has what S3 has (whole objects, conditional creation, LIST in key order) and nothing more: no
 //! rename, no append, no lock.
@@ -6,6 +6,8 @@
 pub mod fs;
 pub mod key;
 pub mod memory;
+pub mod metered;
+pub mod s3;
 
 #[cfg(test)]
 mod contract;
