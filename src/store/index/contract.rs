@@ -14,6 +14,7 @@ pub(super) async fn holds_for(index: &dyn ReferrersIndex) {
     every_write_moves_the_generation(index).await;
     a_moved_generation_refuses_a_replacement(index).await;
     clearing_refuses_what_began_before(index).await;
+    a_repository_may_be_complete_alone(index).await;
     writes_are_idempotent(index).await;
     repositories_and_subjects_are_apart(index).await;
     versions_come_in_the_order_of_numbers(index).await;
@@ -41,7 +42,6 @@ fn referrer(subject: &str, text: &str) -> Referrer {
         },
         source: Source::Captured,
         time: UnixMillis::new(7),
-        blobs: vec![digest("{}")],
     }
 }
 
@@ -63,8 +63,16 @@ fn version(text: &str) -> TagVersion {
     }
 }
 
+const OTHERS: [&str; 4] = ["a", "a/b/c", "a/b-c", "a/c"];
+
+/// Completes the index as a whole, and each repository for the backends that know only them.
 async fn complete(index: &dyn ReferrersIndex) {
     let epoch = index.clear().await.unwrap();
+    for name in OTHERS.iter().chain(&["a/b"]) {
+        let name = name.parse().unwrap();
+        let incarnation = index.begin_repository(&name).await.unwrap();
+        index.complete_repository(&name, incarnation).await.unwrap();
+    }
     assert!(index.set_complete(epoch).await.unwrap());
 }
 
@@ -192,10 +200,41 @@ async fn clearing_refuses_what_began_before(index: &dyn ReferrersIndex) {
             .unwrap();
         assert!(!replaced, "known: {known}");
         let second = index.clear().await.unwrap();
+        assert_ne!(first, second);
+        assert_eq!(index.epoch().await.unwrap(), second);
         assert!(!index.set_complete(first).await.unwrap());
         assert!(!index.complete().await.unwrap());
         assert!(index.set_complete(second).await.unwrap());
     }
+}
+
+async fn a_repository_may_be_complete_alone(index: &dyn ReferrersIndex) {
+    let (name, tag): (_, Tag) = (repository(), "t".parse().unwrap());
+    index.clear().await.unwrap();
+    let incarnation = index.begin_repository(&name).await.unwrap();
+    index.put_referrer(&referrer("s", "r")).await.unwrap();
+    if index.complete_repository(&name, incarnation).await.unwrap() {
+        assert!(!index.complete().await.unwrap());
+        assert_eq!(found(index, "s").await, [referrer("s", "r")]);
+        let absent = index.referrers(&name, &digest("o")).await.unwrap();
+        assert_eq!(absent, Lookup::Absent);
+        assert_eq!(
+            index.link(&name, &digest("s")).await.unwrap(),
+            Lookup::Absent
+        );
+        assert_eq!(
+            index.tag_versions(&name, &tag).await.unwrap(),
+            Lookup::Absent
+        );
+        let other = "other".parse().unwrap();
+        let unknown = index.link(&other, &digest("s")).await.unwrap();
+        assert_eq!(unknown, Lookup::Unknown);
+    }
+    let incarnation = index.begin_repository(&name).await.unwrap();
+    index.clear().await.unwrap();
+    assert!(!index.complete_repository(&name, incarnation).await.unwrap());
+    let unknown = index.referrers(&name, &digest("o")).await.unwrap();
+    assert_eq!(unknown, Lookup::Unknown);
 }
 
 async fn writes_are_idempotent(index: &dyn ReferrersIndex) {
@@ -228,7 +267,7 @@ async fn repositories_and_subjects_are_apart(index: &dyn ReferrersIndex) {
     index.put_referrer(&referrer("s", "r")).await.unwrap();
     let row = [(digest("m"), link("a"))];
     index.put_links(&repository(), &row).await.unwrap();
-    for other in ["a", "a/b/c", "a/b-c", "a/c"] {
+    for other in OTHERS {
         let other: RepositoryName = other.parse().unwrap();
         let absent = index.referrers(&other, &digest("s")).await.unwrap();
         assert_eq!(absent, Lookup::Absent, "{other}");

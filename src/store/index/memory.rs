@@ -1,13 +1,13 @@
 //! The index in memory: for tests, and the plainest reading of the contract.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
-use super::{Epoch, IndexError, Lookup, ReferrersIndex, Row};
+use super::{Epoch, Generation, Incarnation, IndexError, Lookup, ReferrersIndex, Row};
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::records::{Link, Referrer, TagVersion};
 
@@ -18,6 +18,7 @@ pub struct MemoryIndex(Mutex<Rows>);
 #[derive(Debug, Default)]
 struct Rows {
     complete: bool,
+    complete_repositories: BTreeSet<RepositoryName>,
     /// Grows with every write; generations and epochs are taken from it, so none ever comes back.
     counter: u64,
     /// The generation of subjects without a row of their own.
@@ -46,18 +47,24 @@ impl Rows {
         row
     }
 
-    fn absent<T>(&self) -> Lookup<T> {
-        if self.complete {
+    fn is_complete(&self, repository: &RepositoryName) -> bool {
+        self.complete || self.complete_repositories.contains(repository)
+    }
+
+    fn absent<T>(&self, repository: &RepositoryName) -> Lookup<T> {
+        if self.is_complete(repository) {
             Lookup::Absent
         } else {
             Lookup::Unknown
         }
     }
 
-    fn generation(&self, repository: &RepositoryName, subject: &Digest) -> u64 {
-        self.subjects
+    fn generation(&self, repository: &RepositoryName, subject: &Digest) -> Generation {
+        let number = self
+            .subjects
             .get(&(repository.clone(), subject.clone()))
-            .map_or(self.floor, |row| row.generation)
+            .map_or(self.floor, |row| row.generation);
+        Generation(u128::from(number))
     }
 }
 
@@ -71,6 +78,10 @@ impl MemoryIndex {
 impl ReferrersIndex for MemoryIndex {
     async fn complete(&self) -> Result<bool, IndexError> {
         Ok(self.rows().complete)
+    }
+
+    async fn epoch(&self) -> Result<Epoch, IndexError> {
+        Ok(Epoch(self.rows().floor))
     }
 
     async fn clear(&self) -> Result<Epoch, IndexError> {
@@ -90,6 +101,23 @@ impl ReferrersIndex for MemoryIndex {
             return Ok(false);
         }
         rows.complete = true;
+        Ok(true)
+    }
+
+    async fn begin_repository(&self, _: &RepositoryName) -> Result<Incarnation, IndexError> {
+        Ok(Incarnation(self.rows().floor))
+    }
+
+    async fn complete_repository(
+        &self,
+        repository: &RepositoryName,
+        incarnation: Incarnation,
+    ) -> Result<bool, IndexError> {
+        let mut rows = self.rows();
+        if rows.floor != incarnation.0 {
+            return Ok(false);
+        }
+        rows.complete_repositories.insert(repository.clone());
         Ok(true)
     }
 
@@ -122,10 +150,10 @@ impl ReferrersIndex for MemoryIndex {
         let rows = self.rows();
         let row = rows.subjects.get(&(repository.clone(), subject.clone()));
         Ok(match row {
-            Some(row) if row.known || rows.complete => {
+            Some(row) if row.known || rows.is_complete(repository) => {
                 Lookup::Found(row.referrers.values().cloned().collect())
             }
-            Some(_) | None => rows.absent(),
+            Some(_) | None => rows.absent(repository),
         })
     }
 
@@ -133,7 +161,7 @@ impl ReferrersIndex for MemoryIndex {
         &self,
         repository: &RepositoryName,
         subject: &Digest,
-    ) -> Result<u64, IndexError> {
+    ) -> Result<Generation, IndexError> {
         Ok(self.rows().generation(repository, subject))
     }
 
@@ -142,7 +170,7 @@ impl ReferrersIndex for MemoryIndex {
         repository: &RepositoryName,
         subject: &Digest,
         referrers: Vec<Referrer>,
-        expected: u64,
+        expected: Generation,
     ) -> Result<bool, IndexError> {
         let mut rows = self.rows();
         if rows.generation(repository, subject) != expected {
@@ -188,7 +216,9 @@ impl ReferrersIndex for MemoryIndex {
     ) -> Result<Lookup<Link>, IndexError> {
         let rows = self.rows();
         let link = rows.links.get(&(repository.clone(), digest.clone()));
-        Ok(link.cloned().map_or_else(|| rows.absent(), Lookup::Found))
+        Ok(link
+            .cloned()
+            .map_or_else(|| rows.absent(repository), Lookup::Found))
     }
 
     async fn put_tag_version(
@@ -212,7 +242,7 @@ impl ReferrersIndex for MemoryIndex {
         tag: &Tag,
     ) -> Result<Lookup<Vec<(u64, TagVersion)>>, IndexError> {
         let rows = self.rows();
-        if !rows.complete {
+        if !rows.is_complete(repository) {
             return Ok(Lookup::Unknown);
         }
         let versions = rows.tags.get(&(repository.clone(), tag.clone()));

@@ -3,8 +3,10 @@
 //! It may lose everything at any time; it may not answer wrongly. So every lookup tells "not there" from "not known",
 //! and rows come only from records that are durable already.
 
+pub mod elsewhere;
 pub mod embedded;
 pub mod memory;
+pub mod redis;
 
 #[cfg(test)]
 mod contract;
@@ -12,6 +14,7 @@ mod contract;
 use std::error::Error as StdError;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -28,8 +31,12 @@ use super::records::{Link, Referrer, TagVersion};
 /// success.
 #[async_trait]
 pub trait ReferrersIndex: Debug + Send + Sync {
-    /// Whether the absence of a row means the absence of the record.
+    /// Whether every row was derived since the index was last cleared. Then the absence of a row means the absence of
+    /// the record, but for repositories whose rows the backend has lost since.
     async fn complete(&self) -> Result<bool, IndexError>;
+
+    /// The present epoch: for who goes on with what another process has cleared.
+    async fn epoch(&self) -> Result<Epoch, IndexError>;
 
     /// Removes every row and makes the index incomplete. No [`replace_subject`] whose generation was read before
     /// succeeds afterwards. A backend that finds its content lost or put back to an older state does the same.
@@ -39,6 +46,30 @@ pub trait ReferrersIndex: Debug + Send + Sync {
 
     /// Makes the index complete, unless it was cleared again since `epoch`: then nothing changes and it is `false`.
     async fn set_complete(&self, epoch: Epoch) -> Result<bool, IndexError>;
+
+    /// Takes the right to rebuild, or keeps it, for `term` from now: of all processes that share the index, one has it
+    /// at a time. Without it a rebuild is right as well, only work that another does already.
+    async fn lease_rebuild(&self, term: Duration) -> Result<bool, IndexError> {
+        let _ = term;
+        Ok(true)
+    }
+
+    /// Begins to derive a whole repository: to be called before its records are listed. Changes nothing.
+    async fn begin_repository(
+        &self,
+        repository: &RepositoryName,
+    ) -> Result<Incarnation, IndexError>;
+
+    /// Makes the absence of a row of `repository` known: every record that existed at [`begin_repository`] has its row.
+    /// `false` and without effect if rows of this repository were lost or cleared since, or if the backend, whose rows
+    /// do not vanish under it, knows completeness as a whole only.
+    ///
+    /// [`begin_repository`]: ReferrersIndex::begin_repository
+    async fn complete_repository(
+        &self,
+        repository: &RepositoryName,
+        incarnation: Incarnation,
+    ) -> Result<bool, IndexError>;
 
     /// Writes the row of a referrer, replacing one of the same digest; bumps the generation of its subject.
     async fn put_referrer(&self, referrer: &Referrer) -> Result<(), IndexError>;
@@ -52,7 +83,7 @@ pub trait ReferrersIndex: Debug + Send + Sync {
     ) -> Result<(), IndexError>;
 
     /// All referrers of a subject, ordered by digest. Unknown unless the subject was replaced (see
-    /// [`replace_subject`]) since the index was cleared, or the index is complete.
+    /// [`replace_subject`]) since the index was cleared, or the index or the repository is complete.
     ///
     /// [`replace_subject`]: ReferrersIndex::replace_subject
     async fn referrers(
@@ -61,12 +92,12 @@ pub trait ReferrersIndex: Debug + Send + Sync {
         subject: &Digest,
     ) -> Result<Lookup<Vec<Referrer>>, IndexError>;
 
-    /// A number that changes with every write to the rows of a subject, and never comes back.
+    /// What changes with every write to the rows of a subject and whenever rows are lost, and never comes back.
     async fn generation(
         &self,
         repository: &RepositoryName,
         subject: &Digest,
-    ) -> Result<u64, IndexError>;
+    ) -> Result<Generation, IndexError>;
 
     /// Makes `referrers` the rows of a subject if its generation is still `expected`; then the subject is known from
     /// here on and the generation is bumped. Else nothing changes and it is `false`.
@@ -75,7 +106,7 @@ pub trait ReferrersIndex: Debug + Send + Sync {
         repository: &RepositoryName,
         subject: &Digest,
         referrers: Vec<Referrer>,
-        expected: u64,
+        expected: Generation,
     ) -> Result<bool, IndexError>;
 
     /// Writes the rows of links, replacing those that are there.
@@ -108,7 +139,7 @@ pub trait ReferrersIndex: Debug + Send + Sync {
         version: &TagVersion,
     ) -> Result<(), IndexError>;
 
-    /// All versions of a tag, lowest number first. Unknown unless the index is complete.
+    /// All versions of a tag, lowest number first. Unknown unless the index or the repository is complete.
     async fn tag_versions(
         &self,
         repository: &RepositoryName,
@@ -133,6 +164,14 @@ pub enum Lookup<T> {
 /// Which clearing of an index its content belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epoch(pub u64);
+
+/// The state of a subject's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generation(pub u128);
+
+/// The time between two losses of a repository's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Incarnation(pub u64);
 
 /// One row of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]

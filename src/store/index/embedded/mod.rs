@@ -24,7 +24,7 @@ use tokio::task::spawn_blocking;
 
 use self::rows::Section;
 use self::writer::Writer;
-use super::{Epoch, IndexError, Lookup, ReferrersIndex, Row};
+use super::{Epoch, Generation, Incarnation, IndexError, Lookup, ReferrersIndex, Row};
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::records::{self, Link, Referrer, TagVersion};
 
@@ -106,12 +106,28 @@ impl ReferrersIndex for EmbeddedIndex {
         self.writer.write("clear", rows::clear).await.map(Epoch)
     }
 
+    async fn epoch(&self) -> Result<Epoch, IndexError> {
+        self.read("read its state", rows::epoch).map(Epoch)
+    }
+
     async fn set_complete(&self, epoch: Epoch) -> Result<bool, IndexError> {
         self.writer
             .write("write its state", move |txn| {
                 rows::set_complete(txn, epoch.0)
             })
             .await
+    }
+
+    async fn begin_repository(&self, _: &RepositoryName) -> Result<Incarnation, IndexError> {
+        self.epoch().await.map(|epoch| Incarnation(epoch.0))
+    }
+
+    async fn complete_repository(
+        &self,
+        _: &RepositoryName,
+        _: Incarnation,
+    ) -> Result<bool, IndexError> {
+        Ok(false)
     }
 
     async fn put_referrer(&self, referrer: &Referrer) -> Result<(), IndexError> {
@@ -164,9 +180,10 @@ impl ReferrersIndex for EmbeddedIndex {
         &self,
         repository: &RepositoryName,
         subject: &Digest,
-    ) -> Result<u64, IndexError> {
+    ) -> Result<Generation, IndexError> {
         let subject = rows::subject_key(repository, subject);
-        self.read("read a generation", |txn| rows::generation(txn, &subject))
+        let number = self.read("read a generation", |txn| rows::generation(txn, &subject))?;
+        Ok(Generation(u128::from(number)))
     }
 
     async fn replace_subject(
@@ -174,7 +191,7 @@ impl ReferrersIndex for EmbeddedIndex {
         repository: &RepositoryName,
         subject: &Digest,
         referrers: Vec<Referrer>,
-        expected: u64,
+        expected: Generation,
     ) -> Result<bool, IndexError> {
         let subject = rows::subject_key(repository, subject);
         let rows: Vec<_> = referrers
@@ -186,7 +203,7 @@ impl ReferrersIndex for EmbeddedIndex {
             .collect();
         self.writer
             .write("replace a subject", move |txn| {
-                rows::replace_subject(txn, &subject, &rows, expected)
+                rows::replace_subject(txn, &subject, &rows, expected.0)
             })
             .await
     }

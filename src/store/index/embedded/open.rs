@@ -106,6 +106,18 @@ impl EmbeddedIndex {
         let index = Self::new(database).map_err(failed)?;
         Ok(Opened { index, found })
     }
+
+    /// Makes an index file that may lie in `directory` one that is not used when it is opened again: to be called by
+    /// who changes the objects beside it without telling it. Blocks.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub fn outdate(directory: &Path) -> io::Result<()> {
+        match fs::remove_file(directory.join(EPOCH_FILE)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
 }
 
 enum Fault {

@@ -173,14 +173,14 @@ pub(super) fn replace_subject(
     txn: &WriteTransaction,
     subject: &[u8],
     rows: &[(Vec<u8>, Bytes)],
-    expected: u64,
+    expected: u128,
 ) -> Result<bool, Error> {
     let row = subject_row(&txn.open_table(SUBJECTS)?, subject)?;
     let generation = match row {
         Some(row) => row.generation,
         None => number(&txn.open_table(STATE)?, FLOOR)?,
     };
-    if generation != expected {
+    if u128::from(generation) != expected {
         return Ok(false);
     }
     touch(txn, subject, true)?;
@@ -214,6 +214,10 @@ pub(super) fn referrers(
         found.push(entry?.1.value().to_vec());
     }
     Ok(Lookup::Found(found))
+}
+
+pub(super) fn epoch(txn: &ReadTransaction) -> Result<u64, Error> {
+    state(txn, FLOOR)
 }
 
 pub(super) fn generation(txn: &ReadTransaction, subject: &[u8]) -> Result<u64, Error> {
