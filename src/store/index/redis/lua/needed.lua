@@ -1,0 +1,3 @@
+if not incarnation then
+  return {'unknown'}
+end
