@@ -11,12 +11,13 @@ use moka::future::Cache;
 use crate::oci::{Digest, RepositoryName, Tag, media_type};
 
 use super::blob::Condition;
+use super::collect::look::WRITTEN_AGAIN;
 use super::error::StoreError;
 use super::layout;
 use super::records::{LinkKind, TagChange, TagVersion};
 use super::signatures::{NewManifest, PARALLEL, SignatureStore};
 use super::staging::expect_digest;
-use super::tag_versions::live;
+use super::tag_versions::{has_all, live, next_number};
 use super::union::{self, Union};
 
 /// Bytes of served manifests kept in memory.
@@ -33,7 +34,8 @@ pub struct ServedTag {
     pub digest: Digest,
 }
 
-/// Served manifests by repository, tag and highest version: an entry is never wrong, only no longer asked for.
+/// Served manifests by repository, tag and highest version: an entry is never wrong, only no longer asked for. It ends
+/// all the same, so that what was made for it is written again before a collector takes it.
 #[derive(Debug)]
 pub(super) struct Unions(Cache<(RepositoryName, Tag, u64), ServedTag>);
 
@@ -41,6 +43,7 @@ impl Unions {
     pub(super) fn new() -> Self {
         let cache = Cache::builder()
             .max_capacity(CACHED)
+            .time_to_live(WRITTEN_AGAIN)
             .weigher(|_, served: &ServedTag| u32::try_from(served.bytes.len()).unwrap_or(u32::MAX))
             .build();
         Self(cache)
@@ -62,36 +65,55 @@ impl SignatureStore {
     ) -> Result<(), StoreError> {
         expect_digest(&new.digest, &new.bytes)?;
         self.expect_blobs(repository, &new).await?;
-        {
+        let change = self.begin_change(repository, &new.digest, None);
+        let link = {
             let _held = self.digests.hold(&(repository, &new.digest)).await;
-            let link = self
-                .keep_manifest(repository, &new, LinkKind::Manifest, None)
-                .await?;
             let tagged = layout::tagged_by(repository, &new.digest, tag);
             self.put_record(&tagged, &self.mark(), Condition::Always)
                 .await?;
-            self.blobs
-                .delete(&layout::tombstone(repository, &new.digest))
+            let link = self
+                .keep_manifest(repository, &new, LinkKind::Manifest, None, &[tagged])
                 .await?;
-            self.index_link(repository, &new.digest, link).await?;
-        }
+            self.index_link(repository, &new.digest, link.clone())
+                .await?;
+            link
+        };
         let version = TagVersion {
-            digest: new.digest,
+            digest: new.digest.clone(),
             media_type: new.manifest.media_type.clone(),
             time: self.clock.now(),
             change: TagChange::Pushed,
         };
+        self.add_version(repository, tag, &version).await?;
+        // Last, as a deletion writes it first.
+        self.blobs
+            .delete(&layout::tombstone(repository, &new.digest))
+            .await?;
+        let _held = self.digests.hold(&(repository, &new.digest)).await;
+        self.look_at_link(repository, &new.digest, &link).await?;
+        change.finished();
+        Ok(())
+    }
+
+    /// Adds a version to a tag, unless it is the newest already.
+    async fn add_version(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+        version: &TagVersion,
+    ) -> Result<(), StoreError> {
         let _held = self.tags.hold(&(repository, tag)).await;
-        let versions = self.tag_versions(repository, tag).await?;
-        if let Some((number, newest)) = versions.last()
+        // By the records: the index may lag behind what another replica has acknowledged.
+        let newest = self.newest_stored_version(repository, tag).await?;
+        if let Some((number, newest)) = &newest
             && newest.digest == version.digest
             && newest.change == TagChange::Pushed
         {
             // The row may be missing if that push was cut off before it.
             return self.index_version(repository, tag, *number, newest).await;
         }
-        self.append_version(repository, tag, &versions, &version)
-            .await
+        let next = newest.map_or(1, |(number, _)| number + 1);
+        self.append_version(repository, tag, next, version).await
     }
 
     /// Adds what was found upstream under a captured tag. Where the last push wins it would undo one, so there it is
@@ -105,7 +127,9 @@ impl SignatureStore {
         tag: &Tag,
         new: NewManifest<'_>,
     ) -> Result<(), StoreError> {
-        if last_write_wins(tag) && !live(&self.tag_versions(repository, tag).await?).is_empty() {
+        if last_write_wins(tag)
+            && !live(&self.stored_tag_versions(repository, tag).await?).is_empty()
+        {
             return Ok(());
         }
         self.append_tag(repository, tag, new).await
@@ -122,17 +146,18 @@ impl SignatureStore {
         repository: &RepositoryName,
         tag: &Tag,
     ) -> Result<Option<ServedTag>, StoreError> {
-        let served = self.tag_as_of(repository, tag).await?;
+        let versions = self.tag_versions(repository, tag).await?;
+        let served = self.served(repository, tag, &versions).await?;
         Ok(served.map(|(_, served)| served))
     }
 
-    /// What a captured tag serves, and the number of the version it does so as of.
-    pub(super) async fn tag_as_of(
+    /// What a captured tag with these versions serves, and the number of the version it does so as of.
+    pub(super) async fn served(
         &self,
         repository: &RepositoryName,
         tag: &Tag,
+        versions: &[(u64, TagVersion)],
     ) -> Result<Option<(u64, ServedTag)>, StoreError> {
-        let versions = self.tag_versions(repository, tag).await?;
         let Some((highest, _)) = versions.last() else {
             return Ok(None);
         };
@@ -140,7 +165,7 @@ impl SignatureStore {
         if let Some(served) = self.unions.0.get(&entry).await {
             return Ok(Some((*highest, served)));
         }
-        let live = live(&versions);
+        let live = live(versions);
         let first = if last_write_wins(tag) {
             live.len().saturating_sub(1)
         } else {
@@ -178,8 +203,9 @@ impl SignatureStore {
                     .await?
             }
         };
-        // A version that was not readable may be pushed again, and then it is the same version.
-        if manifests.len() == count {
+        // A version that was not readable may be pushed again, and one that is missing here may be found by a later
+        // read: then it is the same highest version.
+        if manifests.len() == count && has_all(versions) {
             self.unions.0.insert(entry, served.clone()).await;
         }
         Ok(Some((*highest, served)))
@@ -195,12 +221,13 @@ impl SignatureStore {
         tag: &Tag,
     ) -> Result<bool, StoreError> {
         let _held = self.tags.hold(&(repository, tag)).await;
-        let versions = self.tag_versions(repository, tag).await?;
+        let versions = self.stored_tag_versions(repository, tag).await?;
         let Some(newest) = live(&versions).last().copied() else {
             return Ok(false);
         };
         let deletion = self.change(newest, TagChange::Deleted);
-        self.append_version(repository, tag, &versions, &deletion)
+        let next = next_number(&versions);
+        self.append_version(repository, tag, next, &deletion)
             .await?;
         Ok(true)
     }
@@ -230,8 +257,9 @@ impl SignatureStore {
             .put_generated(repository, bytes.clone(), media_type)
             .await?;
         let tagged = layout::tagged_by(repository, &digest, tag);
-        self.put_record(&tagged, &self.mark(), Condition::IfAbsent)
+        self.put_record(&tagged, &self.mark(), Condition::Always)
             .await?;
+        self.expect_unswept(&[tagged]).await?;
         Ok(ServedTag {
             bytes,
             media_type: media_type.to_owned(),
@@ -390,6 +418,33 @@ mod tests {
                 .await
                 .unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_has_not_seen_the_journal_yet_goes_by_the_records() {
+        let fixture = Fixture::ready().await;
+        let (store, other) = (&fixture.store, fixture.replica());
+        let signature = Signature::new("a");
+        signature.append(store).await.unwrap();
+
+        // Deleted by one that is cut off from the index, pushed again by another: it is a new version.
+        fixture.index.set(Mode::Down);
+        assert!(other.delete_tag(&repository(), &tag()).await.unwrap());
+        fixture.index.set(Mode::Up);
+        signature.append(store).await.unwrap();
+        store.repair_journal().await.unwrap();
+        assert!(store.tag(&repository(), &tag()).await.unwrap().is_some());
+
+        // Pushed by one that is cut off, deleted by another: it is gone.
+        fixture.index.set(Mode::Down);
+        let newer = Signature::new("b");
+        newer.append(&other).await.unwrap();
+        fixture.index.set(Mode::Up);
+        let digest = &newer.digest;
+        store.delete_manifest(&repository(), digest).await.unwrap();
+        store.repair_journal().await.unwrap();
+        let read = store.read_manifest(&repository(), digest).await.unwrap();
+        assert_eq!(read, None);
     }
 
     #[tokio::test]

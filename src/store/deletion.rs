@@ -1,11 +1,13 @@
 //! Deleting a manifest that regseal lists or serves.
 
+use serde::Deserialize;
+
 use crate::oci::{Digest, RepositoryName, Tag};
 
 use super::blob::Condition;
 use super::error::StoreError;
 use super::layout;
-use super::records::{Link, LinkKind};
+use super::records::{Link, LinkKind, Stale};
 use super::signatures::SignatureStore;
 
 impl SignatureStore {
@@ -57,7 +59,8 @@ impl SignatureStore {
             let Some(tag) = layout::last_as_tag(&key) else {
                 continue;
             };
-            let served = match self.tag_as_of(repository, &tag).await {
+            let versions = self.stored_tag_versions(repository, &tag).await?;
+            let served = match self.served(repository, &tag, &versions).await {
                 // Nothing is served then, and deleting what is corrupt may be the way out.
                 Err(StoreError::Corrupt { .. }) => None,
                 outcome => outcome?,
@@ -80,26 +83,78 @@ impl SignatureStore {
         let tombstone = layout::tombstone(repository, digest);
         self.put_record(&tombstone, &self.mark(), Condition::Always)
             .await?;
-        let link = layout::link(repository, digest);
-        let link = self.readable_record::<Link>(&link).await?;
-        if link
-            .as_ref()
-            .is_some_and(|link| link.kind == LinkKind::Blob)
-        {
-            // A blob is no manifest, whatever the request calls it.
-            return Ok(());
+        let key = layout::link(repository, digest);
+        let mut change = None;
+        loop {
+            let mut link = self.readable_record::<Link>(&key).await?;
+            if link
+                .as_ref()
+                .is_some_and(|link| link.kind == LinkKind::Blob)
+            {
+                // A blob is no manifest, whatever the request calls it.
+                return Ok(());
+            }
+            let subject = match link.as_ref().and_then(|link| link.subject.clone()) {
+                Some(subject) => Some(subject),
+                // Another replica may be about to list it, or to delete what was listed before this deletion began.
+                None => self.subject_of(digest).await?,
+            };
+            change.get_or_insert_with(|| self.begin_change(repository, digest, subject.as_ref()));
+            if let Some(subject) = &subject {
+                self.delete_records(repository, subject, digest).await?;
+            }
+            for (tag, served_as_of) in tags {
+                self.take_out(repository, tag, digest, *served_as_of)
+                    .await?;
+            }
+            if let Some(link) = &mut link {
+                link.subject = subject;
+                self.unlink(repository, digest, link).await?;
+                break;
+            }
+            let stale = Stale {
+                subject,
+                links: vec![digest.clone()],
+                ..Stale::of(repository)
+            };
+            self.derive_or_journal(&stale).await?;
+            if self.blobs.head(&key).await?.is_none() {
+                break;
+            }
         }
-        let subject = link.and_then(|link| link.subject);
-        if let Some(subject) = &subject {
-            self.blobs
-                .delete(&layout::referrer(repository, subject, digest))
-                .await?;
+        if let Some(change) = change {
+            change.finished();
         }
-        for (tag, served_as_of) in tags {
-            self.take_out(repository, tag, digest, *served_as_of)
-                .await?;
+        Ok(())
+    }
+
+    async fn delete_records(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        digest: &Digest,
+    ) -> Result<(), StoreError> {
+        let pushed = layout::referrer(repository, subject, digest);
+        let upstream = layout::upstream_referrer(repository, subject, digest);
+        self.blobs.delete(&pushed).await?;
+        Ok(self.blobs.delete(&upstream).await?)
+    }
+
+    /// The subject that a manifest names, by its bytes.
+    async fn subject_of(&self, digest: &Digest) -> Result<Option<Digest>, StoreError> {
+        #[derive(Deserialize)]
+        struct Names {
+            subject: Option<Subject>,
         }
-        self.unlink(repository, digest, subject.as_ref()).await
+        #[derive(Deserialize)]
+        struct Subject {
+            digest: Digest,
+        }
+        let bytes = self.blobs.get(&layout::blob(digest)).await?;
+        let names = bytes.and_then(|bytes| serde_json::from_slice::<Names>(&bytes).ok());
+        Ok(names
+            .and_then(|names| names.subject)
+            .map(|subject| subject.digest))
     }
 }
 

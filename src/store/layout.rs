@@ -3,9 +3,13 @@
 //! `<d>` is `<algorithm>-<encoded>`. Numbers have twenty digits, so that key order is their order. Components that
 //! begin with an underscore cannot be part of a repository name, so no repository runs into another one's records.
 
+use crate::clock::UnixMillis;
 use crate::oci::{Digest, RepositoryName, Tag};
 
 use super::blob::Key;
+
+/// Behind the name of a referrer's record.
+const UPSTREAM: &str = ".upstream";
 
 /// `v1/blobs/<algorithm>/<2>/<encoded>`: bytes, shared by all repositories.
 pub(super) fn blob(digest: &Digest) -> Key {
@@ -19,6 +23,16 @@ pub(super) fn repositories() -> Key {
     key("v1/repos")
 }
 
+/// `v1/repos/<repository>`: its records, and those of the repositories nested in it.
+pub(super) fn repository(repository: &RepositoryName) -> Key {
+    key(&format!("v1/repos/{repository}"))
+}
+
+/// Before the first record of a repository, and after the last: between them is nothing else.
+pub(super) fn records_between(repository: &RepositoryName) -> (Key, Key) {
+    (of(repository, "_"), of(repository, "_z"))
+}
+
 /// `_subjects/<subject>`: the referrers of one subject.
 pub(super) fn referrers(repository: &RepositoryName, subject: &Digest) -> Key {
     of(repository, &format!("_subjects/{}", subject.key_form()))
@@ -28,6 +42,20 @@ pub(super) fn referrers(repository: &RepositoryName, subject: &Digest) -> Key {
 pub(super) fn referrer(repository: &RepositoryName, subject: &Digest, digest: &Digest) -> Key {
     let (subject, digest) = (subject.key_form(), digest.key_form());
     of(repository, &format!("_subjects/{subject}/{digest}"))
+}
+
+/// `_subjects/<subject>/<referrer>.upstream`: one referrer that was only found upstream. Apart from what was pushed, so
+/// that forgetting the one can never undo the other.
+pub(super) fn upstream_referrer(
+    repository: &RepositoryName,
+    subject: &Digest,
+    digest: &Digest,
+) -> Key {
+    let (subject, digest) = (subject.key_form(), digest.key_form());
+    of(
+        repository,
+        &format!("_subjects/{subject}/{digest}{UPSTREAM}"),
+    )
 }
 
 /// `_links/<d>`: the repository may serve that blob or manifest.
@@ -60,6 +88,11 @@ pub(super) fn tombstone(repository: &RepositoryName, digest: &Digest) -> Key {
     of(repository, &format!("_deleted/{}", digest.key_form()))
 }
 
+/// `_orphaned/<subject>`: that subject was deleted, and its referrers wait for it to come back.
+pub(super) fn orphaned(repository: &RepositoryName, subject: &Digest) -> Key {
+    of(repository, &format!("_orphaned/{}", subject.key_form()))
+}
+
 /// `_staging/<d>`: uploaded bytes that no manifest has claimed yet.
 pub(super) fn staged(repository: &RepositoryName, digest: &Digest) -> Key {
     of(repository, &format!("_staging/{}", digest.key_form()))
@@ -75,6 +108,103 @@ pub(super) fn journal_entry(replica: u64, number: u64) -> Key {
     key(&format!("v1/journal/{replica:016x}-{number:020}"))
 }
 
+/// `v1/blobs`: all bytes.
+pub(super) fn blobs() -> Key {
+    key("v1/blobs")
+}
+
+/// The inverse of [`blob`].
+pub(super) fn blob_digest(found: &Key) -> Option<Digest> {
+    let below = found.as_str().strip_prefix("v1/blobs/")?;
+    let (algorithm, rest) = below.split_once('/')?;
+    let (_, encoded) = rest.split_once('/')?;
+    let digest = format!("{algorithm}:{encoded}").parse().ok()?;
+    (blob(&digest) == *found).then_some(digest)
+}
+
+/// `_links`: all links of a repository.
+pub(super) fn links(repository: &RepositoryName) -> Key {
+    of(repository, "_links")
+}
+
+/// `v1/gc/sweeps`: what collectors are about to delete.
+pub(super) fn sweeps() -> Key {
+    key("v1/gc/sweeps")
+}
+
+/// `v1/gc/sweeps/<id>`: one batch of one collector; `id` is random.
+pub(super) fn sweep(id: u64) -> Key {
+    key(&format!("v1/gc/sweeps/{id:016x}"))
+}
+
+/// `v1/gc/candidates`: what scans have found unreferenced.
+pub(super) fn candidate_sets() -> Key {
+    key("v1/gc/candidates")
+}
+
+/// `v1/gc/candidates/<time>-<id>`: a part of what one scan has found by that time; `id` is random.
+pub(super) fn candidate_set(time: UnixMillis, id: u64) -> Key {
+    let time = time.as_u64();
+    key(&format!("v1/gc/candidates/{time:020}-{id:016x}"))
+}
+
+/// The time of a [`candidate_set`] key.
+pub(super) fn candidate_time(key: &Key) -> Option<UnixMillis> {
+    let (time, _) = key.as_str().rsplit('/').next()?.split_once('-')?;
+    time.parse().ok().map(UnixMillis::new)
+}
+
+/// What a key below [`repositories`] is to the collector: every section by its name.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A tombstone.
+    Tombstone,
+    /// A link.
+    Link(Digest),
+    /// The mark of a subject that was deleted.
+    Orphaned(Digest),
+    /// Staged bytes.
+    Staged,
+    /// A referrer of a subject, pushed or found upstream.
+    Referrer {
+        /// The subject.
+        subject: Digest,
+        /// The referrer.
+        digest: Digest,
+    },
+    /// The mark that a captured tag has named this manifest.
+    Tagged(Digest),
+    /// A version of a captured tag.
+    TagVersion,
+    /// A file that is none of ours, or of a later version.
+    Unknown,
+}
+
+/// Repository and section of a key; `None` outside of every repository.
+pub(super) fn place(key: &Key) -> Option<(RepositoryName, Place)> {
+    let (repository, record) = parse(key)?;
+    let place = match record {
+        Record::Referrer {
+            subject, digest, ..
+        } => Place::Referrer { subject, digest },
+        Record::Link(digest) => Place::Link(digest),
+        Record::TagVersion(..) => Place::TagVersion,
+        Record::Staged => Place::Staged,
+        Record::Other => of_other_section(key).unwrap_or(Place::Unknown),
+    };
+    Some((repository, place))
+}
+
+fn of_other_section(key: &Key) -> Option<Place> {
+    let (_, record) = key.as_str().split_once("/_")?;
+    match record.split('/').collect::<Vec<_>>().as_slice() {
+        ["deleted", digest] => parse_digest(digest).map(|_| Place::Tombstone),
+        ["orphaned", digest] => parse_digest(digest).map(Place::Orphaned),
+        ["tagged", digest, _] => parse_digest(digest).map(Place::Tagged),
+        _ => None,
+    }
+}
+
 /// What a key below [`repositories`] holds.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Record {
@@ -84,6 +214,8 @@ pub(super) enum Record {
         subject: Digest,
         /// The referrer.
         digest: Digest,
+        /// The record of one that was only found upstream.
+        is_upstream: bool,
     },
     /// A link.
     Link(Digest),
@@ -101,9 +233,16 @@ pub(super) fn parse(key: &Key) -> Option<(RepositoryName, Record)> {
     let (repository, record) = below.split_once("/_")?;
     let repository = repository.parse().ok()?;
     let record = match record.split('/').collect::<Vec<_>>().as_slice() {
-        ["subjects", subject, digest] => parse_digest(subject)
-            .zip(parse_digest(digest))
-            .map(|(subject, digest)| Record::Referrer { subject, digest }),
+        ["subjects", subject, referrer] => {
+            let found = referrer.strip_suffix(UPSTREAM);
+            parse_digest(subject)
+                .zip(parse_digest(found.unwrap_or(referrer)))
+                .map(|(subject, digest)| Record::Referrer {
+                    subject,
+                    digest,
+                    is_upstream: found.is_some(),
+                })
+        }
         ["links", digest] => parse_digest(digest).map(Record::Link),
         ["tags", tag, number] => tag
             .parse()
@@ -211,6 +350,15 @@ mod tests {
                 Record::Referrer {
                     subject: subject.clone(),
                     digest: digest.clone(),
+                    is_upstream: false,
+                },
+            ),
+            (
+                upstream_referrer(&repository, &subject, &digest),
+                Record::Referrer {
+                    subject: subject.clone(),
+                    digest: digest.clone(),
+                    is_upstream: true,
                 },
             ),
             (link(&repository, &digest), Record::Link(digest.clone())),
@@ -224,6 +372,40 @@ mod tests {
             assert_eq!(parse(&key), Some((repository.clone(), record)), "{key}");
         }
         assert_eq!(parse(&blob(&digest)), None);
+        assert_eq!(blob_digest(&blob(&digest)), Some(digest));
+    }
+
+    #[test]
+    fn the_collector_knows_every_section() {
+        let repository: RepositoryName = "a/b".parse().unwrap();
+        let (subject, digest) = (Digest::sha256(b"subject"), Digest::sha256(b"{}"));
+        let tag: Tag = "t".parse().unwrap();
+        let of_referrer = || Place::Referrer {
+            subject: subject.clone(),
+            digest: digest.clone(),
+        };
+        let upstream = upstream_referrer(&repository, &subject, &digest);
+        for (key, expected) in [
+            (referrer(&repository, &subject, &digest), of_referrer()),
+            (upstream, of_referrer()),
+            (link(&repository, &digest), Place::Link(digest.clone())),
+            (tag_version(&repository, &tag, 7), Place::TagVersion),
+            (staged(&repository, &digest), Place::Staged),
+            (tombstone(&repository, &digest), Place::Tombstone),
+            (
+                orphaned(&repository, &subject),
+                Place::Orphaned(subject.clone()),
+            ),
+            (
+                tagged_by(&repository, &digest, &tag),
+                Place::Tagged(digest.clone()),
+            ),
+            (of(&repository, "_later/x"), Place::Unknown),
+        ] {
+            assert_eq!(place(&key), Some((repository.clone(), expected)), "{key}");
+        }
+        let time = UnixMillis::new(12);
+        assert_eq!(candidate_time(&candidate_set(time, 3)), Some(time));
     }
 
     #[test]

@@ -8,18 +8,21 @@
 //! Knows no HTTP and no upstream; whoever calls has authorised the caller.
 
 pub mod blob;
+pub mod collect;
 pub mod error;
 pub mod index;
 pub mod layout;
 pub mod records;
 pub mod signatures;
 
+mod agreement;
 mod captured_tag;
 mod content;
 mod deletion;
 mod journal;
 mod locks;
 mod metrics;
+mod owed;
 mod rebuild;
 mod referrers;
 mod staging;
@@ -33,6 +36,7 @@ mod model;
 mod testing;
 
 pub use captured_tag::ServedTag;
+pub use collect::OnSubjectDelete;
 pub use content::Content;
 pub use error::StoreError;
 pub use rebuild::{Progress, Summary};

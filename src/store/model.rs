@@ -10,7 +10,7 @@ use futures_util::future::{BoxFuture, join_all};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use super::testing::{Fixture, Mode, Signature, Yielding, listed, repository, subject};
+use super::testing::{Fixture, Mode, Signature, Yielding, listed, repository, subject, tag};
 use super::{SignatureStore, Source};
 use crate::clock::{ManualClock, UnixMillis};
 
@@ -116,19 +116,7 @@ async fn run(
     for (signature, sequence) in signatures.iter().zip(&sequences) {
         tasks.push(Box::pin(apply_all(store, signature, sequence)));
     }
-    tasks.push(Box::pin(async {
-        for (turns, step) in background {
-            for _ in 0..turns {
-                tokio::task::yield_now().await;
-            }
-            // The index may be down for these: they fail then, and break nothing.
-            match step {
-                Background::Rebuild => drop(store.rebuild_index(|_| ()).await),
-                Background::Repair => drop(store.repair_journal().await),
-                Background::Fail(mode) => fixture.index.set(mode),
-            }
-        }
-    }));
+    tasks.push(Box::pin(disturb(&fixture, background)));
     join_all(tasks).await;
     let mut expected: Vec<_> = Vec::new();
     for (signature, sequence) in signatures.iter().zip(sequences) {
@@ -151,13 +139,27 @@ async fn run(
     fixture.index.set(Mode::Up);
     store.repair_journal().await.unwrap();
     prop_assert_eq!(&listed(store).await, &expected);
-    prop_assert_eq!(store.verify_index().await.unwrap(), []);
+    prop_assert_eq!(store.differences().await.unwrap(), []);
     store.rebuild_index(|_| ()).await.unwrap();
-    prop_assert_eq!(store.verify_index().await.unwrap(), []);
+    prop_assert_eq!(store.differences().await.unwrap(), []);
     prop_assert_eq!(&listed(store).await, &expected);
     let replica = fixture.replica();
     prop_assert_eq!(&listed(&replica).await, &expected);
     Ok(())
+}
+
+async fn disturb(fixture: &Fixture, background: Vec<(u8, Background)>) {
+    for (turns, step) in background {
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+        // The index may be down for these: they fail then, and break nothing.
+        match step {
+            Background::Rebuild => drop(fixture.store.rebuild_index(|_| ()).await),
+            Background::Repair => drop(fixture.store.repair_journal().await),
+            Background::Fail(mode) => fixture.index.set(mode),
+        }
+    }
 }
 
 /// Applies a sequence, and after each operation reads what it did: what is acknowledged is listed from then on.
@@ -184,5 +186,135 @@ async fn apply_all(store: &SignatureStore, signature: &Signature, sequence: &[Op
         );
         let link = store.link(&repository, digest).await.unwrap();
         assert_eq!(link.is_some(), model.source.is_some(), "{operation:?}");
+    }
+}
+
+fn contended_operations() -> impl Strategy<Value = Vec<Contended>> {
+    let contended = prop_oneof![
+        3 => Just(Contended::Change(Operation::Push(Source::Captured))),
+        1 => Just(Contended::Change(Operation::Push(Source::Forwarded))),
+        2 => Just(Contended::Change(Operation::Merge)),
+        1 => Just(Contended::Change(Operation::Forget)),
+        3 => Just(Contended::Change(Operation::Delete)),
+        2 => Just(Contended::Append),
+    ];
+    prop::collection::vec(contended, 0..4)
+}
+
+/// What replicas do to one manifest at once.
+#[derive(Clone, Copy, Debug)]
+enum Contended {
+    Change(Operation),
+    Append,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Which of two that contradict each other wins is open; that both replicas, the records and the index agree
+    /// afterwards is not, nor what nobody contradicted.
+    #[test]
+    fn replicas_that_change_one_manifest_at_once_end_in_agreement(
+        sequences in prop::collection::vec(contended_operations(), 2..4),
+        background in background(),
+        seed in any::<u64>(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(contend(sequences, background, seed))?;
+    }
+}
+
+async fn contend(
+    sequences: Vec<Vec<Contended>>,
+    background: Vec<(u8, Background)>,
+    seed: u64,
+) -> Result<(), TestCaseError> {
+    let clock = Arc::new(ManualClock::new(UnixMillis::new(1_000)));
+    let fixture = Fixture::over(Arc::new(Yielding::new(Arc::clone(&clock), seed)), clock);
+    fixture.store.repair_journal().await.unwrap();
+    fixture.store.rebuild_index(|_| ()).await.unwrap();
+    let replicas: Vec<_> = sequences.iter().map(|_| fixture.replica()).collect();
+    let signature = Signature::new("contended");
+    let mut tasks: Vec<BoxFuture<'_, ()>> = Vec::new();
+    for (replica, sequence) in replicas.iter().zip(&sequences) {
+        tasks.push(Box::pin(contend_all(replica, &signature, sequence)));
+    }
+    tasks.push(Box::pin(disturb(&fixture, background)));
+    join_all(tasks).await;
+    fixture.index.set(Mode::Up);
+
+    let (name, digest) = (repository(), &signature.digest);
+    for replica in replicas.iter().chain([&fixture.store]) {
+        replica.repair_journal().await.unwrap();
+    }
+    prop_assert_eq!(fixture.store.differences().await.unwrap(), []);
+    // A version of a tag is a push as well.
+    let appended = sequences
+        .iter()
+        .flatten()
+        .any(|step| matches!(step, Contended::Append));
+    let is_listed = !listed(&fixture.store).await.is_empty();
+    let is_tagged = fixture.store.tag(&name, &tag()).await.unwrap().is_some();
+    for replica in &replicas {
+        prop_assert_eq!(!listed(replica).await.is_empty(), is_listed);
+        prop_assert_eq!(
+            replica.tag(&name, &tag()).await.unwrap().is_some(),
+            is_tagged
+        );
+        let manifest = replica.read_manifest(&name, digest).await.unwrap();
+        prop_assert!(manifest.is_some() || !is_listed && !is_tagged);
+        // What a tag has named stays readable when only its version is gone.
+        prop_assert!(manifest.is_none() || is_listed || is_tagged || appended);
+    }
+
+    let last: Vec<Operation> = sequences
+        .iter()
+        .filter_map(|sequence| sequence.iter().rev().find_map(|step| step.decides()))
+        .collect();
+    let is_deletion = |operation: &Operation| matches!(operation, Operation::Delete);
+    if !last.is_empty() && !last.iter().any(is_deletion) {
+        prop_assert!(is_listed);
+    }
+    if !last.is_empty() && last.iter().all(is_deletion) && !appended {
+        prop_assert!(!is_listed);
+        prop_assert!(fixture.store.deleted(&name, digest).await.unwrap());
+    }
+    let deleted = sequences
+        .iter()
+        .flatten()
+        .any(|step| matches!(step, Contended::Change(Operation::Delete)));
+    prop_assert!(is_tagged || deleted || !appended);
+    Ok(())
+}
+
+impl Contended {
+    /// Whether it decides that the manifest is listed or not, whatever else there is.
+    fn decides(self) -> Option<Operation> {
+        match self {
+            Self::Change(change @ (Operation::Push(_) | Operation::Delete)) => Some(change),
+            Self::Change(Operation::Merge | Operation::Forget) | Self::Append => None,
+        }
+    }
+}
+
+async fn contend_all(store: &SignatureStore, signature: &Signature, sequence: &[Contended]) {
+    // The index may be down: then reads go past it.
+    store.repair_journal().await.ok();
+    for operation in sequence {
+        contend_once(store, signature, *operation).await;
+    }
+}
+
+async fn contend_once(store: &SignatureStore, signature: &Signature, operation: Contended) {
+    let (name, digest) = (repository(), &signature.digest);
+    match operation {
+        Contended::Change(Operation::Push(source)) => signature.add(store, source).await.unwrap(),
+        Contended::Change(Operation::Merge) => signature.merge(store).await.unwrap(),
+        Contended::Change(Operation::Forget) => store
+            .forget_upstream_referrer(&name, &subject(), digest)
+            .await
+            .unwrap(),
+        Contended::Change(Operation::Delete) => store.delete_manifest(&name, digest).await.unwrap(),
+        Contended::Append => signature.append(store).await.unwrap(),
     }
 }

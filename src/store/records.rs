@@ -25,8 +25,16 @@ pub struct Referrer {
     /// When it was first recorded.
     #[serde(with = "as_millis")]
     pub time: UnixMillis,
+}
+
+/// A [`Referrer`] as it is recorded: what only the object store has to know stands beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ReferrerRecord {
+    /// What the index knows as well.
+    #[serde(flatten)]
+    pub(super) referrer: Referrer,
     /// Config and layers of the manifest.
-    pub blobs: Vec<Digest>,
+    pub(super) blobs: Vec<Digest>,
 }
 
 /// Who holds a referrer's manifest, weakest first.
@@ -107,7 +115,7 @@ pub(super) struct Mark {
 
 /// What the index still has to learn: `journal/<id>`. Names records and never holds them, so that a repair can only
 /// repeat what the object store says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Stale {
     /// The repository of all of them.
@@ -193,6 +201,9 @@ mod tests {
             },
             source: Source::Captured,
             time: UnixMillis::new(5),
+        };
+        let record = ReferrerRecord {
+            referrer: referrer.clone(),
             blobs: vec![],
         };
         let link = Link {
@@ -203,7 +214,7 @@ mod tests {
         };
         for (bytes, expected) in [
             (
-                encode(&referrer),
+                encode(&record),
                 format!(
                     r#"{{"repository":"a/b","subject":"{digest}","descriptor":{{"mediaType":"m","digest":"{digest}","size":2,"artifactType":"t"}},"source":"captured","time":5,"blobs":[]}}"#
                 ),
@@ -215,7 +226,11 @@ mod tests {
         ] {
             assert_eq!(bytes, expected);
         }
-        assert_eq!(decode::<Referrer>(&encode(&referrer)), Some(referrer));
+        assert_eq!(
+            decode::<ReferrerRecord>(&encode(&record)),
+            Some(record.clone())
+        );
+        assert_eq!(decode::<Referrer>(&encode(&record)), Some(referrer));
         assert_eq!(decode::<Link>(&encode(&link)), Some(link));
     }
 }

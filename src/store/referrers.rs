@@ -3,17 +3,19 @@
 //! The order of every write: manifest, link, record, index. A record is what makes a referrer; before it nothing is
 //! listed, after it nothing is missing.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::oci::{Digest, RepositoryName};
 
-use super::blob::{Condition, Written};
+use super::blob::{Condition, Key, Written};
+use super::collect::look;
 use super::error::StoreError;
 use super::index::Lookup;
 use super::layout;
-use super::records::{Link, LinkKind, Referrer, Source, Stale};
+use super::records::{Link, LinkKind, Referrer, ReferrerRecord, Source, Stale};
 use super::signatures::{NewManifest, PARALLEL, SignatureStore};
 use super::staging::expect_digest;
 
@@ -34,6 +36,7 @@ impl SignatureStore {
                 Ok(Lookup::Found(referrers)) => return Ok(oldest_first(referrers)),
                 Ok(Lookup::Absent) => return Ok(Vec::new()),
                 Ok(Lookup::Unknown) => {
+                    self.note_unknown(repository);
                     generation = self.index.generation(repository, subject).await.ok();
                 }
                 Err(error) => self.index_read_failed(&error),
@@ -86,29 +89,45 @@ impl SignatureStore {
             self.expect_blobs(repository, &new).await?;
         }
         let _held = self.digests.hold(&(repository, &new.digest)).await;
-        let mut record = self.new_record(repository, subject, &new, source);
+        let change = self.begin_change(repository, &new.digest, Some(subject));
         let kind = match source {
             Source::Captured => LinkKind::Manifest,
             Source::Forwarded | Source::Upstream => LinkKind::ManifestCopy,
         };
         let link = self
-            .keep_manifest(repository, &new, kind, Some(subject))
+            .keep_manifest(repository, &new, kind, Some(subject), &[])
             .await?;
+        let record = self.new_record(repository, subject, &new, source);
+        let referrer = self.record_push(record).await?;
+        // Last, as a deletion writes it first: if it stays, that deletion has taken the record away as well.
         self.blobs
             .delete(&layout::tombstone(repository, &new.digest))
             .await?;
+        self.index_referrer(&referrer, link.clone()).await?;
+        self.look_at_referrer(&referrer, &link).await?;
+        change.finished();
+        Ok(())
+    }
 
-        let key = layout::referrer(repository, subject, &new.digest);
+    /// Writes the record of a push, unless a stronger one stands there; returns the one that stands.
+    async fn record_push(&self, mut record: ReferrerRecord) -> Result<Referrer, StoreError> {
+        let (repository, subject) = (&record.referrer.repository, &record.referrer.subject);
+        let digest = &record.referrer.descriptor.digest;
+        let key = layout::referrer(repository, subject, digest);
+        let upstream = layout::upstream_referrer(repository, subject, digest);
+        let found = self.readable_record::<Referrer>(&upstream).await?;
+        let first = found.map_or(record.referrer.time, |found| found.time);
+        record.referrer.time = first;
         if self.put_record(&key, &record, Condition::IfAbsent).await? == Written::AlreadyThere {
             match self.readable_record::<Referrer>(&key).await? {
-                Some(existing) if existing.source >= record.source => record = existing,
+                Some(existing) if existing.source >= record.referrer.source => return Ok(existing),
                 existing => {
-                    record.time = existing.map_or(record.time, |existing| existing.time);
+                    record.referrer.time = existing.map_or(first, |existing| existing.time);
                     self.put_record(&key, &record, Condition::Always).await?;
                 }
             }
         }
-        self.index_referrer(&record, link).await
+        Ok(record.referrer)
     }
 
     /// Lists a manifest that was found upstream. What is listed already, or was deleted through regseal, stays so.
@@ -122,19 +141,40 @@ impl SignatureStore {
         new: NewManifest<'_>,
     ) -> Result<(), StoreError> {
         expect_digest(&new.digest, &new.bytes)?;
-        let _held = self.digests.hold(&(repository, &new.digest)).await;
-        let key = layout::referrer(repository, subject, &new.digest);
-        if self.blobs.head(&key).await?.is_some() || self.deleted(repository, &new.digest).await? {
+        let digest = &new.digest;
+        let _held = self.digests.hold(&(repository, digest)).await;
+        if self.deleted(repository, digest).await? {
             return Ok(());
         }
-        let record = self.new_record(repository, subject, &new, Source::Upstream);
-        let link = self
-            .keep_manifest(repository, &new, LinkKind::ManifestCopy, Some(subject))
-            .await?;
-        match self.put_record(&key, &record, Condition::IfAbsent).await? {
-            Written::Created => self.index_referrer(&record, link).await,
-            Written::AlreadyThere => Ok(()),
+        if self.is_recorded(repository, subject, digest).await? {
+            // Whoever asks has not found it listed: who recorded it may have ended before it told the index.
+            let stale = Stale {
+                subject: Some(subject.clone()),
+                links: vec![digest.clone()],
+                ..Stale::of(repository)
+            };
+            return self.derive_or_journal(&stale).await;
         }
+        let change = self.begin_change(repository, digest, Some(subject));
+        let link = self
+            .keep_manifest(repository, &new, LinkKind::ManifestCopy, Some(subject), &[])
+            .await?;
+        let record = self.new_record(repository, subject, &new, Source::Upstream);
+        let key = layout::upstream_referrer(repository, subject, digest);
+        if self.put_record(&key, &record, Condition::IfAbsent).await? == Written::AlreadyThere {
+            // By another replica, which tells the index of it.
+            return Ok(());
+        }
+        if self.deleted(repository, digest).await? {
+            // Deleted in between: whichever of the two came later takes the record away.
+            self.blobs.delete(&key).await?;
+            self.unlink(repository, digest, &link).await?;
+        } else {
+            self.index_referrer(&record.referrer, link.clone()).await?;
+            self.look_at_referrer(&record.referrer, &link).await?;
+        }
+        change.finished();
+        Ok(())
     }
 
     /// Unlists a manifest that is no longer upstream, if that is the only place it was known from. No tombstone: it
@@ -149,45 +189,51 @@ impl SignatureStore {
         digest: &Digest,
     ) -> Result<(), StoreError> {
         let _held = self.digests.hold(&(repository, digest)).await;
-        let key = layout::referrer(repository, subject, digest);
-        let record = self.readable_record::<Referrer>(&key).await?;
-        if record.is_none_or(|record| record.source != Source::Upstream) {
+        let key = layout::upstream_referrer(repository, subject, digest);
+        if self.blobs.head(&key).await?.is_none() {
             return Ok(());
         }
+        let change = self.begin_change(repository, digest, Some(subject));
         self.blobs.delete(&key).await?;
-        let link = layout::link(repository, digest);
-        let link = self.readable_record::<Link>(&link).await?;
-        if link.is_none_or(|link| link.kind == LinkKind::ManifestCopy) {
-            return self.unlink(repository, digest, Some(subject)).await;
-        }
-        // A captured tag has it as a version.
+        // The link stays, for a push that another replica may just have acknowledged; without a record it counts for
+        // nothing, and the collector takes it.
         let stale = Stale {
             subject: Some(subject.clone()),
+            links: vec![digest.clone()],
             ..Stale::of(repository)
         };
-        let row = self.index.remove_referrer(repository, subject, digest);
-        self.index_or_journal(stale, row).await
+        self.derive_or_journal(&stale).await?;
+        change.finished();
+        Ok(())
     }
 
-    /// Writes a manifest's bytes, then the link to it; returns the link that stands. The caller holds the lock.
+    /// Writes a manifest's bytes, then the link to it; returns the link that stands. No collector has taken these, the
+    /// blobs of a captured manifest, or what else it relies on: `also`. The caller holds the lock.
     pub(super) async fn keep_manifest(
         &self,
         repository: &RepositoryName,
         new: &NewManifest<'_>,
         kind: LinkKind,
         subject: Option<&Digest>,
+        also: &[Key],
     ) -> Result<Link, StoreError> {
-        let blob = layout::blob(&new.digest);
-        self.blobs
-            .put(&blob, new.bytes.clone(), Condition::Always)
-            .await?;
         let link = Link {
             kind,
             media_type: new.manifest.media_type.clone(),
             size: new.bytes.len() as u64,
             subject: subject.cloned(),
         };
-        self.put_link(repository, &new.digest, link).await
+        let mut relied_on = also.to_vec();
+        if kind == LinkKind::Manifest {
+            let digests: BTreeSet<&Digest> =
+                new.manifest.blobs().map(|blob| &blob.digest).collect();
+            for digest in digests {
+                relied_on.push(layout::blob(digest));
+                relied_on.push(layout::link(repository, digest));
+            }
+        }
+        self.put_linked(repository, &new.digest, &new.bytes, &link, &relied_on)
+            .await
     }
 
     /// Fails unless the repository links every blob of the manifest: so nothing is acknowledged whose blobs are not
@@ -206,46 +252,55 @@ impl SignatureStore {
             })
             .buffer_unordered(PARALLEL);
         while let Some((digest, link)) = links.try_next().await? {
-            if link.is_none() {
-                return Err(StoreError::BlobUnknown { digest });
+            if link.is_some() {
+                continue;
             }
+            let name = (repository.clone(), digest);
+            if self.collections.claimed.contains_key(&name) {
+                // Linked a moment ago, so a collector has taken it; it is claimed again when the push is repeated.
+                return Err(look::swept());
+            }
+            let (_, digest) = name;
+            return Err(StoreError::BlobUnknown { digest });
         }
         Ok(())
     }
 
-    /// Removes the link of a digest, and from the index its link and its row under `subject`. Records go first.
-    pub(super) async fn unlink(
-        &self,
-        repository: &RepositoryName,
-        digest: &Digest,
-        subject: Option<&Digest>,
-    ) -> Result<(), StoreError> {
-        self.blobs.delete(&layout::link(repository, digest)).await?;
-        let stale = Stale {
-            subject: subject.cloned(),
-            links: vec![digest.clone()],
-            ..Stale::of(repository)
-        };
-        let rows = async {
-            if let Some(subject) = subject {
-                self.index
-                    .remove_referrer(repository, subject, digest)
-                    .await?;
-            }
-            self.index.remove_link(repository, digest).await
-        };
-        self.index_or_journal(stale, rows).await
-    }
-
-    /// The referrers of a subject by its records, in key order.
+    /// The referrers of a subject by its records, in the order of their digests; of one that was found upstream and
+    /// pushed as well, what was pushed.
     pub(super) async fn stored_referrers(
         &self,
         repository: &RepositoryName,
         subject: &Digest,
     ) -> Result<Vec<Referrer>, StoreError> {
         let keys = self.keys(&layout::referrers(repository, subject)).await?;
-        let records = self.records(keys).await?;
-        Ok(records.into_iter().map(|(_, record)| record).collect())
+        let mut referrers: BTreeMap<Digest, Referrer> = BTreeMap::new();
+        for (_, record) in self.records::<Referrer>(keys).await? {
+            let digest = record.descriptor.digest.clone();
+            match referrers.entry(digest) {
+                Entry::Vacant(entry) => drop(entry.insert(record)),
+                Entry::Occupied(mut entry) if entry.get().source < record.source => {
+                    entry.insert(record);
+                }
+                Entry::Occupied(_) => {}
+            }
+        }
+        Ok(referrers.into_values().collect())
+    }
+
+    /// A referrer by its records.
+    pub(super) async fn stored_referrer(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        digest: &Digest,
+    ) -> Result<Option<Referrer>, StoreError> {
+        let pushed = layout::referrer(repository, subject, digest);
+        if let Some(record) = self.readable_record(&pushed).await? {
+            return Ok(Some(record));
+        }
+        let upstream = layout::upstream_referrer(repository, subject, digest);
+        self.readable_record(&upstream).await
     }
 
     fn new_record(
@@ -254,29 +309,24 @@ impl SignatureStore {
         subject: &Digest,
         new: &NewManifest<'_>,
         source: Source,
-    ) -> Referrer {
+    ) -> ReferrerRecord {
         let size = new.bytes.len() as u64;
-        Referrer {
-            repository: repository.clone(),
-            subject: subject.clone(),
-            descriptor: new.manifest.referrer_descriptor(new.digest.clone(), size),
-            source,
-            time: self.clock.now(),
-            blobs: new
-                .manifest
-                .blobs()
-                .map(|blob| blob.digest.clone())
-                .collect(),
+        let blobs = new.manifest.blobs().map(|blob| blob.digest.clone());
+        ReferrerRecord {
+            referrer: Referrer {
+                repository: repository.clone(),
+                subject: subject.clone(),
+                descriptor: new.manifest.referrer_descriptor(new.digest.clone(), size),
+                source,
+                time: self.clock.now(),
+            },
+            blobs: blobs.collect(),
         }
     }
 
     async fn index_referrer(&self, record: &Referrer, link: Link) -> Result<(), StoreError> {
         let digest = &record.descriptor.digest;
-        let stale = Stale {
-            subject: Some(record.subject.clone()),
-            links: vec![digest.clone()],
-            ..Stale::of(&record.repository)
-        };
+        let stale = Stale::manifest(&record.repository, digest, &link);
         let links = [(digest.clone(), link)];
         let rows = async {
             // Together, so that both go into one commit.

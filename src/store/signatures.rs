@@ -4,6 +4,7 @@
 //! Writing is in the files beside this one: `referrers`, `captured_tag`, `staging`, `deletion`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -13,8 +14,10 @@ use serde::de::DeserializeOwned;
 use crate::clock::Clock;
 use crate::oci::{Digest, Manifest, RepositoryName};
 
+use super::blob::metered::MeteredBlobStore;
 use super::blob::{BlobStore, Condition, Key, Written};
 use super::captured_tag::Unions;
+use super::collect::look::{self, Collections};
 use super::content::{self, Content};
 use super::error::StoreError;
 use super::index::{Lookup, ReferrersIndex};
@@ -22,6 +25,7 @@ use super::journal::Journal;
 use super::layout;
 use super::locks::Locks;
 use super::metrics::Metrics;
+use super::owed::{Owed, Told};
 use super::records::{self, Link, LinkKind, Mark, Stale};
 use super::staging::StagingQueue;
 
@@ -45,8 +49,11 @@ pub struct SignatureStore {
     pub(super) tags: Locks,
     pub(super) rebuilding: tokio::sync::Mutex<()>,
     pub(super) journal: Journal,
+    pub(super) owed: Owed,
+    pub(super) told: Told,
     pub(super) staged: StagingQueue,
     pub(super) unions: Unions,
+    pub(super) collections: Collections,
     pub(super) metrics: Metrics,
 }
 
@@ -66,8 +73,12 @@ pub struct NewManifest<'a> {
 pub struct Health {
     /// Whether reads use the index.
     pub index: IndexHealth,
-    /// Journal entries at the last look.
+    /// Whether the object store answered at the last look.
+    pub objects_answer: bool,
+    /// Journal entries at the last look, 1000 standing for more.
     pub journal_depth: u64,
+    /// How long the oldest of them has waited: what other replicas acknowledged that long ago, the index may lack.
+    pub journal_age: Option<Duration>,
 }
 
 /// Whether reads use the index. Answers are right in every state.
@@ -77,7 +88,7 @@ pub enum IndexHealth {
     Ok,
     /// It does not know everything yet; what it does not know is read from the object store.
     Incomplete,
-    /// It failed and has not been repaired; everything is read from the object store.
+    /// It fails, or has failed and is not repaired; everything is read from the object store.
     Degraded,
 }
 
@@ -91,17 +102,22 @@ impl SignatureStore {
         index: Arc<dyn ReferrersIndex>,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let metrics = Metrics::new();
+        let blobs = MeteredBlobStore::new(blobs, metrics.object_duration.clone());
         Self {
-            blobs,
+            blobs: Arc::new(blobs),
             index,
             clock,
             digests: Locks::default(),
             tags: Locks::default(),
             rebuilding: tokio::sync::Mutex::default(),
             journal: Journal::new(),
+            owed: Owed::default(),
+            told: Told::default(),
             staged: StagingQueue::default(),
             unions: Unions::new(),
-            metrics: Metrics::new(),
+            collections: Collections::default(),
+            metrics,
         }
     }
 
@@ -118,10 +134,22 @@ impl SignatureStore {
             match self.index.link(repository, digest).await {
                 Ok(Lookup::Found(link)) => return Ok(Some(link)),
                 Ok(Lookup::Absent) => return Ok(None),
-                Ok(Lookup::Unknown) => {}
+                Ok(Lookup::Unknown) => self.journal.suspect_unknown(repository).await,
                 Err(error) => self.index_read_failed(&error),
             }
         }
+        self.stored_link(repository, digest).await
+    }
+
+    /// [`Self::link`] by its records, past the index.
+    ///
+    /// # Errors
+    /// The object store is unavailable.
+    pub async fn recorded_link(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<Link>, StoreError> {
         self.stored_link(repository, digest).await
     }
 
@@ -141,11 +169,7 @@ impl SignatureStore {
         let Some(subject) = &link.subject else {
             return Ok(Some(link));
         };
-        let listed = self
-            .blobs
-            .head(&layout::referrer(repository, subject, digest))
-            .await?;
-        let stands = listed.is_some()
+        let stands = self.is_recorded(repository, subject, digest).await?
             || !self
                 .keys(&layout::tagged(repository, digest))
                 .await?
@@ -229,7 +253,8 @@ impl SignatureStore {
         Ok(digest)
     }
 
-    /// Keeps bytes that regseal made itself, unless the repository links them already.
+    /// Keeps bytes that regseal made itself, unless this process has done so within the hour and the repository still
+    /// links them: what is in use is written so often that no collector takes it.
     pub(super) async fn put_own(
         &self,
         repository: &RepositoryName,
@@ -238,8 +263,11 @@ impl SignatureStore {
         media_type: &str,
         kind: LinkKind,
     ) -> Result<(), StoreError> {
+        let name = (repository.clone(), digest.clone());
         let linked = self.link(repository, digest).await?;
-        if linked.is_some_and(|link| link.kind >= kind) {
+        if linked.is_some_and(|link| link.kind >= kind)
+            && self.collections.written.contains_key(&name)
+        {
             return Ok(());
         }
         let _held = self.digests.hold(&(repository, digest)).await;
@@ -249,18 +277,52 @@ impl SignatureStore {
             size: bytes.len() as u64,
             subject: None,
         };
-        self.blobs
-            .put(&layout::blob(digest), bytes, Condition::Always)
+        let change = self.begin_change(repository, digest, None);
+        let link = self
+            .put_linked(repository, digest, &bytes, &link, &[])
             .await?;
-        let link = self.put_link(repository, digest, link).await?;
         self.blobs
             .delete(&layout::tombstone(repository, digest))
             .await?;
-        self.index_link(repository, digest, link).await
+        self.index_link(repository, digest, link).await?;
+        change.finished();
+        self.collections.written.insert(name, ()).await;
+        Ok(())
     }
 
-    /// Writes a link, joined with the one that stands there: a weaker kind never replaces a stronger one, and the
-    /// subject is kept, since the referrer's record is found by it. Returns the link that stands afterwards.
+    /// Writes bytes and the link to them, again if they are gone when it looks for collectors; returns the link that
+    /// stands. No collector has taken, or will take, these or what else is relied on: `also`. The caller holds the
+    /// digest's lock.
+    pub(super) async fn put_linked(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        bytes: &Bytes,
+        link: &Link,
+        also: &[Key],
+    ) -> Result<Link, StoreError> {
+        let own = [layout::blob(digest), layout::link(repository, digest)];
+        let keys = [&own, also].concat();
+        for _ in 0..look::WRITES {
+            let [blob, _] = &own;
+            self.blobs
+                .put(blob, bytes.clone(), Condition::Always)
+                .await?;
+            let link = self.put_link(repository, digest, link.clone()).await?;
+            let swept = self.swept_of(&keys).await?;
+            if swept.is_empty() {
+                return Ok(link);
+            }
+            if swept.iter().any(|key| !own.contains(key)) {
+                break;
+            }
+        }
+        Err(look::swept())
+    }
+
+    /// Writes a link, joined with the one that stands there: a weaker kind never replaces a stronger one, of blobs the
+    /// first stays, and the subject is kept, since the referrer's record is found by it. Written also if it stands there
+    /// already, so that a collector sees that somebody relies on it. Returns the link that stands afterwards.
     ///
     /// The caller holds the digest's lock, and tells the index.
     pub(super) async fn put_link(
@@ -270,9 +332,16 @@ impl SignatureStore {
         link: Link,
     ) -> Result<Link, StoreError> {
         let key = layout::link(repository, digest);
-        let existing = self.readable_record::<Link>(&key).await?;
-        let joined = match existing.clone() {
-            Some(existing) if existing.kind > link.kind => Link {
+        let mut existing = self.readable_record::<Link>(&key).await?;
+        if existing.is_none() {
+            match self.put_record(&key, &link, Condition::IfAbsent).await? {
+                Written::Created => return Ok(link),
+                // Another replica was first, or it cannot be read.
+                Written::AlreadyThere => existing = self.readable_record::<Link>(&key).await?,
+            }
+        }
+        let joined = match existing {
+            Some(existing) if existing.kind > link.kind || link.kind == LinkKind::Blob => Link {
                 subject: existing.subject.or(link.subject),
                 ..existing
             },
@@ -282,9 +351,7 @@ impl SignatureStore {
             },
             None => link,
         };
-        if existing.as_ref() != Some(&joined) {
-            self.put_record(&key, &joined, Condition::Always).await?;
-        }
+        self.put_record(&key, &joined, Condition::Always).await?;
         Ok(joined)
     }
 
@@ -385,6 +452,7 @@ mod tests {
     use crate::clock::UnixMillis;
     use crate::store::Source;
     use crate::store::blob::fs::FsBlobStore;
+    use crate::store::collect;
     use crate::store::testing::{Fixture, Signature, repository, subject, tag};
 
     #[test]
@@ -417,6 +485,12 @@ mod tests {
         spawnable(store.rebuild_index(|_| ()));
         spawnable(store.verify_index());
         spawnable(store.repair_journal());
+        let config = collect::Config {
+            between_scans: Duration::ZERO,
+            untouched: Duration::ZERO,
+            subject_grace: Duration::ZERO,
+        };
+        spawnable(store.collect(&config, collect::Options::default()));
     }
 
     #[tokio::test]

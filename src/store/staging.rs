@@ -18,7 +18,7 @@ use super::records::{Link, LinkKind};
 use super::signatures::{PAGE, SignatureStore};
 
 /// How long staged bytes wait for a manifest.
-const KEPT: Duration = Duration::from_secs(3600);
+pub(super) const KEPT: Duration = Duration::from_secs(3600);
 /// Staged objects remembered; when more are waiting, a walk finds them.
 const REMEMBERED: usize = 65_536;
 /// Media type of a blob that came without one.
@@ -205,8 +205,17 @@ impl SignatureStore {
             size,
             subject: None,
         };
+        let change = self.begin_change(repository, digest, None);
         let link = self.put_link(repository, digest, link).await?;
-        self.index_link(repository, digest, link).await
+        self.index_link(repository, digest, link.clone()).await?;
+        if link.kind != LinkKind::Blob {
+            // A manifest as well, which may be deleted at this moment.
+            self.look_at_link(repository, digest, &link).await?;
+        }
+        change.finished();
+        let name = (repository.clone(), digest.clone());
+        self.collections.claimed.insert(name, ()).await;
+        Ok(())
     }
 
     /// Writes a blob over itself; `None` if it is lost or corrupt, so that it is claimed from elsewhere, which heals

@@ -18,9 +18,14 @@ impl SignatureStore {
     ) -> Result<Vec<(u64, TagVersion)>, StoreError> {
         if self.journal.index_is_trusted() {
             match self.index.tag_versions(repository, tag).await {
-                Ok(Lookup::Found(versions)) => return Ok(versions),
+                // A gap is a version whose writer has not told the index yet.
+                Ok(Lookup::Found(versions)) if has_all(&versions) => return Ok(versions),
+                Ok(Lookup::Found(_)) => self.owed.owe(Stale {
+                    tag: Some(tag.as_str().to_owned()),
+                    ..Stale::of(repository)
+                }),
                 Ok(Lookup::Absent) => return Ok(Vec::new()),
-                Ok(Lookup::Unknown) => {}
+                Ok(Lookup::Unknown) => self.note_unknown(repository),
                 Err(error) => self.index_read_failed(&error),
             }
         }
@@ -44,6 +49,23 @@ impl SignatureStore {
             .collect())
     }
 
+    /// The newest version of a tag by its records.
+    pub(super) async fn newest_stored_version(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+    ) -> Result<Option<(u64, TagVersion)>, StoreError> {
+        let mut keys = self.keys(&layout::tag(repository, tag)).await?;
+        while let Some(key) = keys.pop() {
+            if let Some((_, Record::TagVersion(_, number))) = layout::parse(&key)
+                && let Some(version) = self.readable_record(&key).await?
+            {
+                return Ok(Some((number, version)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Takes a manifest out of a tag. If it is the newest version, or what the tag serves as of version `served_as_of`
     /// and still does, the tag is deleted; if it is an older version, that is withdrawn.
     pub(super) async fn take_out(
@@ -54,7 +76,7 @@ impl SignatureStore {
         served_as_of: Option<u64>,
     ) -> Result<(), StoreError> {
         let _held = self.tags.hold(&(repository, tag)).await;
-        let mut versions = self.tag_versions(repository, tag).await?;
+        let mut versions = self.stored_tag_versions(repository, tag).await?;
         let mut number = next_number(&versions);
         loop {
             let Some((taken, change)) = taken_out(&versions, digest, served_as_of) else {
@@ -82,16 +104,16 @@ impl SignatureStore {
         }
     }
 
-    /// Creates the version after those known. Another replica may have been there first: then the next number, so
-    /// that the numbers have no gap and none is overwritten.
+    /// Creates a version, of the number `next` or, where other replicas have been first, of one after it: so the numbers
+    /// have no gap and none is overwritten.
     pub(super) async fn append_version(
         &self,
         repository: &RepositoryName,
         tag: &Tag,
-        known: &[(u64, TagVersion)],
+        next: u64,
         version: &TagVersion,
     ) -> Result<(), StoreError> {
-        let mut number = next_number(known);
+        let mut number = next;
         while !self
             .create_version(repository, tag, number, version)
             .await?
@@ -110,13 +132,17 @@ impl SignatureStore {
         version: &TagVersion,
     ) -> Result<bool, StoreError> {
         let key = layout::tag_version(repository, tag, number);
-        match self.put_record(&key, version, Condition::IfAbsent).await? {
-            Written::Created => {
-                self.index_version(repository, tag, number, version).await?;
-                Ok(true)
-            }
-            Written::AlreadyThere => Ok(false),
+        let change = self.owed.change(Stale {
+            tag: Some(tag.as_str().to_owned()),
+            ..Stale::of(repository)
+        });
+        let created =
+            self.put_record(&key, version, Condition::IfAbsent).await? == Written::Created;
+        if created {
+            self.index_version(repository, tag, number, version).await?;
         }
+        change.finished();
+        Ok(created)
     }
 
     pub(super) async fn index_version(
@@ -164,6 +190,14 @@ fn taken_out<'a>(
     Some((older, TagChange::Withdrawn))
 }
 
-fn next_number(versions: &[(u64, TagVersion)]) -> u64 {
+/// Whether no version is missing: their numbers have no gaps, from 1 on.
+pub(super) fn has_all(versions: &[(u64, TagVersion)]) -> bool {
+    versions
+        .last()
+        .is_none_or(|(highest, _)| *highest == versions.len() as u64)
+}
+
+/// The number after those of `versions`.
+pub(super) fn next_number(versions: &[(u64, TagVersion)]) -> u64 {
     versions.last().map_or(1, |(highest, _)| highest + 1)
 }

@@ -1,11 +1,13 @@
 //! What the tests of the store share: manifests, and backends that fail or yield.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -15,7 +17,7 @@ use super::blob::{
     BlobError, BlobStore, ByteStream, Condition, Head, Key, Listed, Object, Written,
 };
 use super::index::memory::MemoryIndex;
-use super::index::{Epoch, IndexError, Lookup, ReferrersIndex, Row};
+use super::index::{Epoch, Generation, Incarnation, IndexError, Lookup, ReferrersIndex, Row};
 use super::{Link, NewManifest, Referrer, SignatureStore, Source, StoreError, TagVersion};
 use crate::clock::{ManualClock, UnixMillis};
 use crate::oci::{Digest, Manifest, RepositoryName, Tag, media_type};
@@ -116,6 +118,11 @@ impl Signature {
                 "size": blob.len(),
             },
             "layers": layers,
+            "subject": {
+                "mediaType": media_type::IMAGE_MANIFEST,
+                "digest": subject(),
+                "size": 7,
+            },
         })
         .to_string();
         Self {
@@ -252,6 +259,26 @@ impl ReferrersIndex for Flaky {
         self.through(self.inner.clear()).await
     }
 
+    async fn epoch(&self) -> Result<Epoch, IndexError> {
+        self.through(self.inner.epoch()).await
+    }
+
+    async fn begin_repository(
+        &self,
+        repository: &RepositoryName,
+    ) -> Result<Incarnation, IndexError> {
+        self.through(self.inner.begin_repository(repository)).await
+    }
+
+    async fn complete_repository(
+        &self,
+        repository: &RepositoryName,
+        incarnation: Incarnation,
+    ) -> Result<bool, IndexError> {
+        self.through(self.inner.complete_repository(repository, incarnation))
+            .await
+    }
+
     async fn set_complete(&self, epoch: Epoch) -> Result<bool, IndexError> {
         self.through(self.inner.set_complete(epoch)).await
     }
@@ -283,7 +310,7 @@ impl ReferrersIndex for Flaky {
         &self,
         repository: &RepositoryName,
         subject: &Digest,
-    ) -> Result<u64, IndexError> {
+    ) -> Result<Generation, IndexError> {
         self.through(self.inner.generation(repository, subject))
             .await
     }
@@ -293,7 +320,7 @@ impl ReferrersIndex for Flaky {
         repository: &RepositoryName,
         subject: &Digest,
         referrers: Vec<Referrer>,
-        expected: u64,
+        expected: Generation,
     ) -> Result<bool, IndexError> {
         let replacement = self
             .inner
@@ -350,6 +377,157 @@ impl ReferrersIndex for Flaky {
             Ok(()) => ReferrersIndex::rows(&self.inner),
             Err(error) => stream::iter([Err(error)]).boxed(),
         }
+    }
+}
+
+/// What an operation of [`Stopping`] is stopped for.
+pub(super) enum Stop {
+    /// This runs to its end first.
+    For(BoxFuture<'static, ()>),
+    /// The process dies before it: nothing happens any more.
+    Death,
+    /// The process dies after it.
+    LateDeath,
+}
+
+/// The objects as one process sees them, which is stopped at one of its operations.
+pub(super) struct Stopping {
+    inner: Arc<dyn BlobStore>,
+    stop: Mutex<Option<Planned>>,
+    is_dead: AtomicBool,
+}
+
+struct Planned {
+    /// Counting begins with the first write below this folder.
+    since_write_below: &'static str,
+    has_begun: bool,
+    left: usize,
+    stop: Stop,
+}
+
+impl Stopping {
+    pub(super) fn new(inner: Arc<dyn BlobStore>) -> Self {
+        Self {
+            inner,
+            stop: Mutex::default(),
+            is_dead: AtomicBool::new(false),
+        }
+    }
+
+    /// Stops at the operation after the next `count`.
+    pub(super) fn stop_after(&self, count: usize, stop: Stop) {
+        self.plan(count, stop, "", true);
+    }
+
+    /// Stops at the operation `count` after the first write below a folder.
+    pub(super) fn stop_after_write_below(&self, folder: &'static str, count: usize, stop: Stop) {
+        self.plan(count, stop, folder, false);
+    }
+
+    fn plan(&self, left: usize, stop: Stop, since_write_below: &'static str, has_begun: bool) {
+        *self.stop.lock().unwrap() = Some(Planned {
+            since_write_below,
+            has_begun,
+            left,
+            stop,
+        });
+    }
+
+    /// Whether it has not come to the operation; it will not be stopped then.
+    pub(super) fn forget_stop(&self) -> bool {
+        self.stop.lock().unwrap().take().is_some()
+    }
+
+    async fn through<T>(
+        &self,
+        written: Option<&Key>,
+        operation: impl Future<Output = Result<T, BlobError>>,
+    ) -> Result<T, BlobError> {
+        let dead = || BlobError::Unavailable {
+            operation: "do anything",
+            key: "dead".parse().unwrap(),
+            source: Box::new(std::io::Error::other("told to die")),
+        };
+        let stop = self.next_stop(written);
+        match stop {
+            Some(Stop::For(other)) => other.await,
+            Some(Stop::Death) => self.is_dead.store(true, Ordering::SeqCst),
+            Some(Stop::LateDeath) => {
+                operation.await?;
+                self.is_dead.store(true, Ordering::SeqCst);
+                return Err(dead());
+            }
+            None => {}
+        }
+        if self.is_dead.load(Ordering::SeqCst) {
+            return Err(dead());
+        }
+        operation.await
+    }
+
+    fn next_stop(&self, written: Option<&Key>) -> Option<Stop> {
+        let mut planned = self.stop.lock().unwrap();
+        let plan = planned.as_mut()?;
+        let begins = |key: &Key| key.as_str().starts_with(plan.since_write_below);
+        plan.has_begun |= written.is_some_and(begins);
+        if !plan.has_begun {
+            return None;
+        }
+        if plan.left == 0 {
+            return planned.take().map(|plan| plan.stop);
+        }
+        plan.left -= 1;
+        None
+    }
+}
+
+impl fmt::Debug for Stopping {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Stopping").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl BlobStore for Stopping {
+    async fn get(&self, key: &Key) -> Result<Option<Bytes>, BlobError> {
+        self.through(None, self.inner.get(key)).await
+    }
+
+    async fn open(&self, key: &Key) -> Result<Option<Object>, BlobError> {
+        self.through(None, self.inner.open(key)).await
+    }
+
+    async fn head(&self, key: &Key) -> Result<Option<Head>, BlobError> {
+        self.through(None, self.inner.head(key)).await
+    }
+
+    async fn put(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        condition: Condition,
+    ) -> Result<Written, BlobError> {
+        self.through(Some(key), self.inner.put(key, bytes, condition))
+            .await
+    }
+
+    async fn put_stream(&self, key: &Key, stream: ByteStream) -> Result<u64, BlobError> {
+        self.through(Some(key), self.inner.put_stream(key, stream))
+            .await
+    }
+
+    async fn list(
+        &self,
+        under: &Key,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<Listed>, BlobError> {
+        self.through(None, self.inner.list(under, after, limit))
+            .await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), BlobError> {
+        self.through(None, self.inner.delete(key)).await
     }
 }
 

@@ -1,5 +1,8 @@
 //! Comparing the index with the object store, without changing either.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use futures_util::{StreamExt, TryStreamExt, stream};
 use thiserror::Error;
 
@@ -7,11 +10,15 @@ use super::blob::Key;
 use super::error::StoreError;
 use super::index::{Lookup, Row};
 use super::layout::{self, Record};
-use super::records::{Referrer, TagVersion};
+use super::records::TagVersion;
 use super::signatures::{PAGE, PARALLEL, SignatureStore};
 
+/// How often a difference is looked at again: on a store that is in use it may have been under way.
+const LOOKS: usize = 2;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+
 /// A record that the index is wrong about. On a store that is in use, what changed meanwhile may show as one.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Difference {
     /// The index says that this record does not exist.
     #[error("the index lacks {0}")]
@@ -25,11 +32,35 @@ pub enum Difference {
 }
 
 impl SignatureStore {
-    /// Everything the index is wrong about. What it does not know is no difference.
+    /// Whether the index is complete and nothing waits in the journal: only then is there something to verify.
+    ///
+    /// # Errors
+    /// Index or object store are unavailable.
+    pub async fn index_is_settled(&self) -> Result<bool, StoreError> {
+        let journal = layout::journal();
+        Ok(self.blobs.list(&journal, None, 1).await?.is_empty() && self.index.complete().await?)
+    }
+
+    /// Everything the index is wrong about. What it does not know is no difference, nor what was only on its way when
+    /// it was looked at.
     ///
     /// # Errors
     /// Index or object store are unavailable.
     pub async fn verify_index(&self) -> Result<Vec<Difference>, StoreError> {
+        let mut differences = self.differences().await?;
+        for _ in 0..LOOKS {
+            if differences.is_empty() {
+                break;
+            }
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+            let again: BTreeSet<Difference> = self.differences().await?.into_iter().collect();
+            differences.retain(|difference| again.contains(difference));
+        }
+        Ok(differences)
+    }
+
+    /// What the index is wrong about at this moment.
+    pub(super) async fn differences(&self) -> Result<Vec<Difference>, StoreError> {
         let mut differences: Vec<Difference> = self
             .index
             .rows()
@@ -64,8 +95,11 @@ impl SignatureStore {
     async fn compare_row(&self, row: Row) -> Result<Option<Difference>, StoreError> {
         let (key, same) = match row {
             Row::Referrer(row) => {
-                let key = layout::referrer(&row.repository, &row.subject, &row.descriptor.digest);
-                let record = self.readable_record::<Referrer>(&key).await?;
+                let digest = &row.descriptor.digest;
+                let key = layout::referrer(&row.repository, &row.subject, digest);
+                let record = self
+                    .stored_referrer(&row.repository, &row.subject, digest)
+                    .await?;
                 (key, record.map(|record| record == row))
             }
             Row::Link {
@@ -74,7 +108,7 @@ impl SignatureStore {
                 link,
             } => {
                 let key = layout::link(&repository, &digest);
-                let record = self.stored_link(&repository, &digest).await?;
+                let record = self.readable_link(&repository, &digest).await?;
                 (key, record.map(|record| record == link))
             }
             Row::TagVersion {
@@ -101,16 +135,16 @@ impl SignatureStore {
             return Ok(false);
         };
         Ok(match record {
-            Record::Referrer { subject, digest } => {
-                match self.index.referrers(&repository, &subject).await? {
-                    Lookup::Found(rows) => rows.iter().all(|row| row.descriptor.digest != digest),
-                    Lookup::Absent => true,
-                    Lookup::Unknown => false,
-                }
-            }
+            Record::Referrer {
+                subject, digest, ..
+            } => match self.index.referrers(&repository, &subject).await? {
+                Lookup::Found(rows) => rows.iter().all(|row| row.descriptor.digest != digest),
+                Lookup::Absent => true,
+                Lookup::Unknown => false,
+            },
             Record::Link(digest) => {
                 self.index.link(&repository, &digest).await? == Lookup::Absent
-                    && self.stored_link(&repository, &digest).await?.is_some()
+                    && self.readable_link(&repository, &digest).await?.is_some()
             }
             Record::TagVersion(tag, number) => {
                 match self.index.tag_versions(&repository, &tag).await? {
