@@ -14,6 +14,7 @@ use regseal::app::{self, Stores};
 use regseal::auth::{self, Authorizer};
 use regseal::body;
 use regseal::clock::{Clock, SystemClock};
+use regseal::config::{self, Environment, Flags};
 use regseal::handlers::{self, CaptureMode, Handlers};
 use regseal::oci::{Digest, Manifest, RepositoryName, media_type};
 use regseal::route::Route;
@@ -57,7 +58,11 @@ fn answer(criterion: &mut Criterion) {
 /// Handlers before a registry that shows the subject to everybody, with `count` referrers in the store.
 async fn handlers(directory: &Path, count: usize) -> Handlers {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let Stores { signatures, .. } = app::open_stores(directory, &clock).expect("stores");
+    let nothing: [(&str, &str); 0] = [];
+    let environment = Environment::new(directory, nothing);
+    let settings = config::load_for_stores(&Flags::default(), &environment).expect("the defaults");
+    let stores = app::open_stores(&settings, &clock).await;
+    let Stores { signatures, .. } = stores.expect("stores");
     signatures.rebuild_index(|_| ()).await.expect("an index");
     let repository: RepositoryName = "team/service".parse().expect("a name");
     let subject: Digest = SUBJECT.parse().expect("a digest");
@@ -86,6 +91,7 @@ async fn handlers(directory: &Path, count: usize) -> Handlers {
         staging: 1 << 20,
         absorb_fallback_tags: true,
         absorb_cosign_tags: true,
+        on_subject_delete: regseal::store::OnSubjectDelete::Keep,
         max_manifest: 4 << 20,
         manifest_time: Duration::from_secs(60),
         public_scheme: "http",

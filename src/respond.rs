@@ -111,7 +111,7 @@ fn auth_error(error: AuthError) -> Response<Body> {
             ErrorCode::NameUnknown,
             "repository name not known to registry",
         ),
-        AuthError::Upstream(error) => upstream_error(&error),
+        AuthError::Upstream(error) => undecided(&error),
         AuthError::Randomness => internal(&error),
     }
 }
@@ -144,6 +144,19 @@ fn relay(refusal: Refusal) -> Response<Body> {
         .headers
         .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     Response::from_parts(parts, body::full(body))
+}
+
+/// regseal would answer itself, and cannot learn whether it may.
+fn undecided(error: &UpstreamError) -> Response<Body> {
+    tracing::warn!(
+        error = error as &dyn Error,
+        "the registry behind did not decide"
+    );
+    retry(document(
+        StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::Unsupported,
+        "the registry behind, which decides whether this is allowed, gave no answer",
+    ))
 }
 
 fn upstream_error(error: &UpstreamError) -> Response<Body> {

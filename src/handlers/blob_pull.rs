@@ -24,9 +24,20 @@ impl Handlers {
         name: &RepositoryName,
         digest: &Digest,
     ) -> Result<Response<Body>, HandlerError> {
-        let link = self.custody.link(name, digest).await?;
+        let link = match self.custody.link(name, digest).await {
+            Ok(link) => link,
+            Err(outage) => {
+                let is_pull = incoming.parts.method == Method::GET;
+                let response = self.forward_blob(route, incoming, name).await?;
+                // What is asked by HEAD is uploaded when it is absent, so there the outage may look like an absence.
+                if is_pull && response.status() == StatusCode::NOT_FOUND {
+                    return Err(outage.into());
+                }
+                return Ok(response);
+            }
+        };
         if link.is_none_or(|link| link.kind != LinkKind::Blob) {
-            return self.forward_blob(route, incoming).await;
+            return self.forward_blob(route, incoming, name).await;
         }
         let permit = match self
             .authorizer
@@ -34,11 +45,11 @@ impl Handlers {
             .await
         {
             // As for any other digest.
-            Err(AuthError::Hidden) => return self.forward_blob(route, incoming).await,
+            Err(AuthError::Hidden) => return self.forward_blob(route, incoming, name).await,
             decided => decided?,
         };
         let Some(content) = self.custody.reader(&permit).content(digest).await? else {
-            return self.forward_blob(route, incoming).await;
+            return self.forward_blob(route, incoming, name).await;
         };
         let size = content.size;
         let asked = if incoming.parts.method == Method::GET {
@@ -79,12 +90,16 @@ impl Handlers {
         &self,
         route: &Route,
         incoming: Incoming,
+        name: &RepositoryName,
     ) -> Result<Response<Body>, HandlerError> {
         let response = self
             .send(route, &incoming.parts, &incoming.caller, incoming.body)
             .await?;
         if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
             return unsatisfiable(response.headers().get(CONTENT_RANGE).cloned());
+        }
+        if response.status().is_success() {
+            self.custody.note_shown(name);
         }
         Ok(self.relay(&incoming.parts, response))
     }

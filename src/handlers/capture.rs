@@ -1,5 +1,6 @@
 //! Captures a manifest: every blob that it names, then the manifest, its record and the index, then the 201.
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use http::{Method, Response, StatusCode};
 
 use super::answer;
@@ -11,6 +12,9 @@ use crate::auth::{Permit, Push};
 use crate::body::Body;
 use crate::oci::{Descriptor, Digest, Tag};
 use crate::store::{Source, StoreError};
+
+/// Blobs of one manifest that are captured at once.
+const PARALLEL: usize = 8;
 
 impl Handlers {
     /// Captures a referrer of `subject`.
@@ -41,6 +45,7 @@ impl Handlers {
             }
             return Err(error.into());
         }
+        self.subject_pushed(permit, pushed.digest.clone()).await;
         tracing::info!(
             oci.repository = %pushed.name,
             oci.digest = %pushed.digest,
@@ -100,19 +105,33 @@ impl Handlers {
         pushed: &Pushed<'_>,
         permit: &Permit<Push>,
     ) -> Result<(), HandlerError> {
-        for blob in unique(pushed.manifest.blobs()) {
-            let claimed = self
-                .custody
-                .writer(permit)
-                .claim(&blob.digest, &blob.media_type)
-                .await?;
-            let size = match claimed {
-                Some(size) => size,
-                None => self.fetch_blob(pushed, permit, blob).await?,
-            };
-            self.require_size(blob, size)?;
-        }
+        let blobs: Vec<Descriptor> = unique(pushed.manifest.blobs())
+            .into_iter()
+            .cloned()
+            .collect();
+        let mut captured = stream::iter(blobs)
+            .map(|blob| self.capture_blob(pushed, permit, blob))
+            .buffered(PARALLEL);
+        while captured.try_next().await?.is_some() {}
         Ok(())
+    }
+
+    async fn capture_blob(
+        &self,
+        pushed: &Pushed<'_>,
+        permit: &Permit<Push>,
+        blob: Descriptor,
+    ) -> Result<(), HandlerError> {
+        let claimed = self
+            .custody
+            .writer(permit)
+            .claim(&blob.digest, &blob.media_type)
+            .await?;
+        let size = match claimed {
+            Some(size) => size,
+            None => self.fetch_blob(pushed, permit, &blob).await?,
+        };
+        self.require_size(&blob, size)
     }
 
     /// Streams a blob from the registry behind, with the caller's own right to read it.

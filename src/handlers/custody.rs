@@ -13,7 +13,8 @@ use crate::auth::{Permit, Pull, Push};
 use crate::body::Body;
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::{
-    Content, Link, NewManifest, Referrer, ServedTag, SignatureStore, Source, StoreError,
+    Content, Link, NewManifest, OnSubjectDelete, Referrer, ServedTag, SignatureStore, Source,
+    StoreError,
 };
 
 /// The store behind the permits.
@@ -47,6 +48,24 @@ impl Custody {
         digest: &Digest,
     ) -> Result<Option<Link>, StoreError> {
         self.store.link(repository, digest).await
+    }
+
+    /// As [`Self::link`], by the records alone: what another replica has acknowledged is among them at once. By the
+    /// index while they cannot be read.
+    pub(super) async fn recorded_link(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<Link>, StoreError> {
+        match self.store.recorded_link(repository, digest).await {
+            Ok(link) => Ok(link),
+            Err(_outage) => self.store.link(repository, digest).await,
+        }
+    }
+
+    /// The registry behind has shown the repository to somebody.
+    pub(super) fn note_shown(&self, repository: &RepositoryName) {
+        self.store.note_shown(repository);
     }
 
     /// Whether the store has referrers of `subject`: decides how the caller's right is asked for.
@@ -226,6 +245,26 @@ impl<'a> Writer<'a> {
         self.reader
             .store
             .delete_manifest(self.reader.repository, digest)
+            .await
+    }
+
+    /// Does to the referrers of a deleted subject what is configured.
+    pub(super) async fn subject_deleted(
+        &self,
+        subject: &Digest,
+        on: OnSubjectDelete,
+    ) -> Result<(), StoreError> {
+        self.reader
+            .store
+            .subject_deleted(self.reader.repository, subject, on)
+            .await
+    }
+
+    /// Keeps the referrers of a subject that has come back.
+    pub(super) async fn subject_pushed(&self, subject: &Digest) -> Result<(), StoreError> {
+        self.reader
+            .store
+            .subject_pushed(self.reader.repository, subject)
             .await
     }
 

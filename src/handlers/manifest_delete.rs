@@ -32,7 +32,13 @@ impl Handlers {
             caller,
         } = incoming;
         let Some(held) = held else {
-            return self.forward(route, &parts, &caller, body).await;
+            let response = self.forward(route, &parts, &caller, body).await?;
+            if let Reference::Digest(subject) = reference
+                && let Ok(permit) = self.authorizer.deleted(name, response.status())
+            {
+                self.subject_deleted(&permit, subject).await?;
+            }
+            return Ok(response);
         };
         if let Held::Tag(tag, subject) = &held {
             self.merge_before_deletion(&caller, name, tag, subject)
@@ -58,7 +64,10 @@ impl Handlers {
         let permit = self.permit(&caller, name, status).await?;
         let writer = self.custody.writer(&permit);
         match held {
-            Held::Manifest(digest) => writer.delete_manifest(&digest).await?,
+            Held::Manifest(digest) => {
+                writer.delete_manifest(&digest).await?;
+                self.subject_deleted(&permit, &digest).await?;
+            }
             Held::Generated(digest) => {
                 // Nothing to delete, but for the manifest that a captured tag serves.
                 writer.delete_generated(&digest).await?;
@@ -95,7 +104,12 @@ impl Handlers {
         digest: &Digest,
     ) -> Result<Option<Held>, HandlerError> {
         Ok(
-            match self.custody.link(name, digest).await?.map(|link| link.kind) {
+            match self
+                .custody
+                .recorded_link(name, digest)
+                .await?
+                .map(|link| link.kind)
+            {
                 Some(LinkKind::Manifest | LinkKind::ManifestCopy) => {
                     Some(Held::Manifest(digest.clone()))
                 }

@@ -45,8 +45,16 @@ impl Handlers {
         name: &RepositoryName,
         digest: &Digest,
     ) -> Result<Response<Body>, HandlerError> {
-        let Some(link) = self.custody.link(name, digest).await? else {
-            return self.pull_upstream(route, incoming, name).await;
+        let link = match self.custody.link(name, digest).await {
+            Ok(Some(link)) => link,
+            Ok(None) => return self.pull_upstream(route, incoming, name).await,
+            Err(outage) => {
+                let response = self.pull_upstream(route, incoming, name).await?;
+                if response.status() == StatusCode::NOT_FOUND {
+                    return Err(outage.into());
+                }
+                return Ok(response);
+            }
         };
         match link.kind {
             LinkKind::Manifest | LinkKind::Generated => {
@@ -197,6 +205,9 @@ impl Handlers {
         self.authorizer
             .learn_pull(&incoming.caller, name, response.status())
             .await;
+        if response.status().is_success() {
+            self.custody.note_shown(name);
+        }
         Ok(self.relay(&incoming.parts, response))
     }
 }

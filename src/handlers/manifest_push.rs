@@ -111,6 +111,10 @@ impl Handlers {
             Some(subject) => self.push_referrer(&pushed, &subject.digest).await,
             None => {
                 let answer = self.push_upstream(&pushed).await?;
+                let status = answer.parts.status;
+                if let Ok(permit) = self.authorizer.pushed(&caller, name, status).await {
+                    self.subject_pushed(permit, pushed.digest).await;
+                }
                 Ok(self.relay_answer(&parts, answer))
             }
         }
@@ -160,6 +164,7 @@ impl Handlers {
                 self.add_later(permit, subject.clone(), pushed);
                 return Err(error.into());
             }
+            self.subject_pushed(permit, pushed.digest.clone()).await;
             let mut response = self.relay_answer(pushed.parts, answer);
             let value = HeaderValue::from_str(subject.as_str()).map_err(http::Error::from)?;
             response.headers_mut().insert(OCI_SUBJECT, value);

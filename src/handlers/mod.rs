@@ -18,6 +18,7 @@ mod range;
 mod read_upstream;
 mod referrers;
 mod restore;
+mod subjects;
 mod tags_list;
 mod tee;
 mod upstream_referrers;
@@ -32,7 +33,7 @@ use crate::auth::{Authorizer, Caller};
 use crate::body::Body;
 use crate::oci::Descriptor;
 use crate::route::Route;
-use crate::store::SignatureStore;
+use crate::store::{OnSubjectDelete, SignatureStore};
 use crate::upstream::Upstream;
 
 use custody::Custody;
@@ -54,6 +55,8 @@ pub struct Config {
     pub absorb_fallback_tags: bool,
     /// Whether cosign's `.sig`, `.att` and `.sbom` tags are captured.
     pub absorb_cosign_tags: bool,
+    /// What becomes of the referrers of a subject that is deleted.
+    pub on_subject_delete: OnSubjectDelete,
     /// The largest manifest, in bytes.
     pub max_manifest: usize,
     /// How long a manifest may take to come.

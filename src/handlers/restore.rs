@@ -16,7 +16,7 @@ use super::{Handlers, unique};
 use crate::auth::Caller;
 use crate::oci::{Digest, Manifest, RepositoryName, media_type};
 use crate::route::query;
-use crate::store::{Content, LinkKind};
+use crate::store::{Content, Link, LinkKind};
 
 impl Handlers {
     /// Uploads to the registry behind what `manifest` references and only regseal holds. What cannot be uploaded is
@@ -56,13 +56,29 @@ impl Handlers {
         Ok(true)
     }
 
+    /// What the store holds of a digest. While it cannot tell, nothing is held of what the registry behind has: that
+    /// needs no restoring.
+    async fn held(
+        &self,
+        caller: &Caller,
+        name: &RepositoryName,
+        kind: &str,
+        digest: &Digest,
+    ) -> Result<Option<Link>, HandlerError> {
+        match self.custody.link(name, digest).await {
+            Ok(link) => Ok(link),
+            Err(_) if self.is_upstream(caller, name, kind, digest).await? => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     async fn restore_manifest(
         &self,
         caller: &Caller,
         name: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), HandlerError> {
-        let Some(link) = self.custody.link(name, digest).await? else {
+        let Some(link) = self.held(caller, name, "manifests", digest).await? else {
             return Ok(());
         };
         if link.kind == LinkKind::Blob
@@ -102,8 +118,7 @@ impl Handlers {
         digest: &Digest,
     ) -> Result<(), HandlerError> {
         let held = self
-            .custody
-            .link(name, digest)
+            .held(caller, name, "blobs", digest)
             .await?
             .is_some_and(|link| link.kind == LinkKind::Blob);
         if !held || self.is_upstream(caller, name, "blobs", digest).await? {
