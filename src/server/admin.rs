@@ -7,98 +7,23 @@
 //! | `/readyz` | started, not draining, and no check has failed; a degraded check is ready |
 //! | `/metrics` | always: Prometheus text |
 //!
-//! With `?verbose` the first four list the checks by name, one line each; an answer of 503 always does.
+//! With `?verbose` the first three list the checks by name, one line each; an answer of 503 always does. What is only
+//! degraded (slower, older) is told apart from what has failed. `Accept: application/json` gets the same as JSON.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::fmt::{self, Write};
+use std::fmt::Write;
 use std::future::{Ready, ready};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use prometheus::{Encoder, Registry, TextEncoder};
+use serde_json::json;
 use tower::Service;
 
-use super::Drain;
-
-/// The state of one named check.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// Works.
-    Ok,
-    /// Works, with something lost (slower, older); the reason is for the operator. Still ready.
-    Degraded(String),
-    /// Does not work; the process is not ready.
-    Failed(String),
-}
-
-/// What is known about the fitness of this process; clones share it.
-#[derive(Clone, Debug)]
-pub struct Readiness {
-    checks: Arc<Mutex<BTreeMap<&'static str, Health>>>,
-    drain: Drain,
-}
-
-const STARTED: &str = "started";
-const DRAINING: &str = "draining";
-
-impl Readiness {
-    /// Not started; not ready any more from the moment `drain` is started.
-    pub fn new(drain: &Drain) -> Self {
-        let starting = BTreeMap::from([(STARTED, Health::Failed("starting".to_owned()))]);
-        Self {
-            checks: Arc::new(Mutex::new(starting)),
-            drain: drain.clone(),
-        }
-    }
-
-    /// Start-up is over.
-    pub fn started(&self) {
-        self.set(STARTED, Health::Ok);
-    }
-
-    /// Sets the check `name`. A check that was never set does not exist.
-    pub fn set(&self, name: &'static str, health: Health) {
-        self.checks().insert(name, health);
-    }
-
-    /// Whether requests should be sent here.
-    pub fn is_ready(&self) -> bool {
-        let failed = |health: &Health| matches!(health, Health::Failed(_));
-        !self.drain.is_started() && !self.checks().values().any(failed)
-    }
-
-    /// Whether start-up is over.
-    pub fn is_started(&self) -> bool {
-        self.checks().get(STARTED) == Some(&Health::Ok)
-    }
-
-    /// No request of the data path comes here, so a lock does.
-    fn checks(&self) -> MutexGuard<'_, BTreeMap<&'static str, Health>> {
-        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One line for each check.
-impl fmt::Display for Readiness {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.drain.is_started() {
-            writeln!(f, "[-]{DRAINING} failed: shutting down")?;
-        }
-        for (name, health) in self.checks().iter() {
-            match health {
-                Health::Ok => writeln!(f, "[+]{name} ok")?,
-                Health::Degraded(reason) => writeln!(f, "[~]{name} degraded: {reason}")?,
-                Health::Failed(reason) => writeln!(f, "[-]{name} failed: {reason}")?,
-            }
-        }
-        Ok(())
-    }
-}
+use super::Readiness;
 
 /// The service of the second listener.
 #[derive(Clone, Debug)]
@@ -118,7 +43,14 @@ impl Admin {
             .uri()
             .query()
             .is_some_and(|query| query.split('&').any(|key| key == "verbose"));
-        let health = |healthy| self.health(healthy, verbose);
+        let form = if wants_json(request.headers()) {
+            Form::Json
+        } else if verbose {
+            Form::Lines
+        } else {
+            Form::Word
+        };
+        let health = |healthy| self.health(healthy, form);
         let response = match request.uri().path() {
             "/livez" | "/healthz" => health(true),
             "/startupz" => health(self.readiness.is_started()),
@@ -140,18 +72,26 @@ impl Admin {
         refusal
     }
 
-    fn health(&self, healthy: bool, verbose: bool) -> Response<Full<Bytes>> {
-        let (status, summary) = if healthy {
-            (StatusCode::OK, "ok\n")
+    fn health(&self, healthy: bool, form: Form) -> Response<Full<Bytes>> {
+        let (status, word) = if healthy {
+            let is_degraded = self.readiness.is_degraded();
+            (StatusCode::OK, if is_degraded { "degraded" } else { "ok" })
         } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+            (StatusCode::SERVICE_UNAVAILABLE, "not ready")
         };
-        let mut text = String::new();
-        if verbose || !healthy {
-            write!(text, "{}", self.readiness).expect("writing to a string does not fail");
+        match form {
+            Form::Json => {
+                let checks = self.readiness.to_json();
+                let answer = json!({"status": word, "checks": checks});
+                respond(status, JSON, answer.to_string())
+            }
+            Form::Word if healthy => respond(status, TEXT, format!("{word}\n")),
+            Form::Word | Form::Lines => {
+                let mut text = self.readiness.to_string();
+                writeln!(text, "{word}").expect("writing to a string does not fail");
+                respond(status, TEXT, text)
+            }
         }
-        text.push_str(summary);
-        respond(status, TEXT, text)
     }
 
     fn metrics(&self) -> Response<Full<Bytes>> {
@@ -168,6 +108,23 @@ impl Admin {
             }
         }
     }
+}
+
+/// How health is told.
+#[derive(Clone, Copy)]
+enum Form {
+    Word,
+    Lines,
+    Json,
+}
+
+fn wants_json(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    accepted.is_some_and(|types| {
+        types
+            .split([',', ';'])
+            .any(|media_type| media_type.trim() == "application/json")
+    })
 }
 
 impl<B> Service<Request<B>> for Admin {
@@ -207,12 +164,23 @@ mod tests {
     use http_body_util::BodyExt;
     use tower::ServiceExt;
 
+    use super::super::{Drain, Health};
     use super::*;
 
     async fn ask(admin: &Admin, method: Method, path: &str) -> (StatusCode, String) {
+        ask_for(admin, method, path, "*/*").await
+    }
+
+    async fn ask_for(
+        admin: &Admin,
+        method: Method,
+        path: &str,
+        accept: &str,
+    ) -> (StatusCode, String) {
         let request = Request::builder()
             .method(method)
             .uri(path)
+            .header(ACCEPT, accept)
             .body(())
             .unwrap();
         let response = admin.clone().oneshot(request).await.unwrap();
@@ -261,9 +229,11 @@ mod tests {
             (status, text.as_str()),
             (
                 StatusCode::OK,
-                "[~]index degraded: rebuilding\n[+]started ok\nok\n"
+                "[~]index degraded: rebuilding\n[+]started ok\ndegraded\n"
             )
         );
+        assert_eq!(ask(&admin, Method::GET, "/readyz").await.1, "degraded\n");
+        readiness.set("index", Health::Ok);
         assert_eq!(ask(&admin, Method::GET, "/readyz").await.1, "ok\n");
 
         drain.start();
@@ -272,6 +242,32 @@ mod tests {
             text.contains("[-]draining failed"),
             "a refusal names its reason unasked: {text}"
         );
+    }
+
+    #[tokio::test]
+    async fn programs_are_answered_in_json() {
+        let (drain, readiness, admin) = admin();
+        readiness.started();
+        readiness.set("index", Health::Degraded("rebuilding".to_owned()));
+        let json = async || {
+            let accept = "text/html, application/json;q=0.9";
+            let (status, text) = ask_for(&admin, Method::GET, "/readyz", accept).await;
+            let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+            (status.as_u16(), answer)
+        };
+        let (status, answer) = json().await;
+        let expected = json!({"status": "degraded", "checks": {
+            "index": {"status": "degraded", "reason": "rebuilding"},
+            "started": {"status": "ok"},
+        }});
+        assert_eq!((status, answer), (200, expected));
+        readiness.set("index", Health::Failed("gone".to_owned()));
+        let (status, answer) = json().await;
+        assert_eq!(status, 503);
+        assert_eq!(answer["status"], "not ready");
+        assert_eq!(answer["checks"]["index"]["status"], "failed");
+        drain.start();
+        assert_eq!(json().await.1["checks"]["draining"]["status"], "failed");
     }
 
     #[tokio::test]

@@ -48,6 +48,7 @@ mod framing;
 mod io;
 pub mod limit;
 mod listener;
+mod readiness;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -58,10 +59,11 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tower::Service;
 
-pub use admin::{Admin, Health, Readiness};
+pub use admin::Admin;
 pub use drain::{Drain, Drained};
 pub use framing::AmbiguousFraming;
 pub use listener::Listener;
+pub use readiness::{Health, Readiness};
 
 /// Any error, where the kind does not matter to the server.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
