@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value as Json};
 
+use super::kind::names_secret;
 use super::section::{Content, Declared};
 use super::written::{Origin, Value};
-
-const REDACTED: &str = "redacted";
+use crate::secret::HIDDEN;
 
 /// YAML with the origin of each value in a comment.
 pub(super) fn yaml(keys: &[Declared]) -> String {
@@ -19,7 +19,7 @@ pub(super) fn yaml(keys: &[Declared]) -> String {
 /// JSON, without the keys that have no value.
 pub(super) fn json(keys: &[Declared]) -> Json {
     let mut object = Map::new();
-    for key in keys {
+    for key in in_force(keys) {
         match &key.content {
             Content::Section(keys) => {
                 object.insert(key.name.to_owned(), json(keys));
@@ -38,9 +38,14 @@ pub(super) fn json(keys: &[Declared]) -> Json {
     Json::Object(object)
 }
 
+/// Without what was not chosen, which would be a choice when it is read again.
+fn in_force(keys: &[Declared]) -> impl Iterator<Item = &Declared> {
+    keys.iter().filter(|key| key.in_force)
+}
+
 fn write_section(out: &mut String, keys: &[Declared], depth: usize) {
     let indent = "  ".repeat(depth);
-    for key in keys {
+    for key in in_force(keys) {
         let name = key.name;
         let lines = match &key.content {
             Content::Later => continue,
@@ -97,7 +102,7 @@ fn scalar(value: &Json) -> String {
     }
 }
 
-/// The value of a key without its secrets: the userinfo of URLs, and all of a text whose name says that it is secret.
+/// The value of a key without its secrets: passwords in URLs, and all of a text whose name says that it is secret.
 fn redacted(key: &Declared) -> Json {
     let Content::Value {
         schema, effective, ..
@@ -108,31 +113,32 @@ fn redacted(key: &Declared) -> Json {
     let Some(value) = effective else {
         return Json::Null;
     };
-    let secret = ["password", "secret", "token"]
-        .iter()
-        .any(|word| key.name.contains(word));
-    // A word from a fixed list tells nothing, and the name of a file is not what is in it.
-    let public = schema.get("enum").is_some() || key.name.ends_with("_file");
-    if secret && !public {
-        return Json::from(REDACTED);
+    // A word from a fixed list tells nothing.
+    if names_secret(key.name) && schema.get("enum").is_none() {
+        return Json::from(HIDDEN);
     }
-    without_userinfo(value)
+    without_password(value)
 }
 
-fn without_userinfo(value: &Json) -> Json {
+/// No kind of URL shows a password; should one ever, it ends here.
+fn without_password(value: &Json) -> Json {
     match value {
         Json::String(text) => {
             let Some((scheme, rest)) = text.split_once("://") else {
                 return value.clone();
             };
             let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-            let Some((userinfo, _)) = authority.rsplit_once('@') else {
+            let userinfo = authority.rsplit_once('@').map(|(userinfo, _)| userinfo);
+            let Some((user, password)) = userinfo.and_then(|userinfo| userinfo.split_once(':'))
+            else {
                 return value.clone();
             };
-            let tail = rest.strip_prefix(userinfo).unwrap_or_default();
-            Json::String(format!("{scheme}://{REDACTED}{tail}"))
+            let tail = rest
+                .get(user.len() + 1 + password.len()..)
+                .unwrap_or_default();
+            Json::String(format!("{scheme}://{user}:{HIDDEN}{tail}"))
         }
-        Json::Array(elements) => elements.iter().map(without_userinfo).collect(),
+        Json::Array(elements) => elements.iter().map(without_password).collect(),
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::Object(_) => value.clone(),
     }
 }
@@ -152,23 +158,17 @@ mod tests {
                 "password",
                 &text,
                 json!("hidden"),
-                json!("redacted"),
+                json!("***"),
                 "a password",
             ),
             (
                 "secret_access_key",
                 &text,
                 json!("hidden"),
-                json!("redacted"),
+                json!("***"),
                 "named secret",
             ),
-            (
-                "token",
-                &text,
-                json!("hidden"),
-                json!("redacted"),
-                "a token",
-            ),
+            ("token", &text, json!("hidden"), json!("***"), "a token"),
             (
                 "password_file",
                 &text,
@@ -187,8 +187,8 @@ mod tests {
                 "url",
                 &text,
                 json!("http://a:b@h:1/p"),
-                json!("http://redacted@h:1/p"),
-                "userinfo",
+                json!("http://a:***@h:1/p"),
+                "a password",
             ),
             (
                 "url",
@@ -200,8 +200,8 @@ mod tests {
             (
                 "urls",
                 &text,
-                json!(["http://a@h"]),
-                json!(["http://redacted@h"]),
+                json!(["http://a@h", "http://:b@h"]),
+                json!(["http://a@h", "http://:***@h"]),
                 "in a list",
             ),
             (
@@ -221,6 +221,7 @@ mod tests {
                     effective: Some(value),
                     origin: Origin::Default,
                 },
+                in_force: true,
             };
             assert_eq!(redacted(&key), shown, "{why}");
         }

@@ -62,13 +62,39 @@ pub enum Problem {
         first: u64,
     },
     /// Nobody has written a key that has no default.
-    #[error("required: set it in the file, with {variable} or with {flag}")]
+    #[error("required: set it in the file{}", Others(.variable, *.flag))]
     Required {
         /// The variable of that key.
         variable: String,
-        /// Its flag.
-        flag: &'static str,
+        /// Its flag, if it has one.
+        flag: Option<&'static str>,
     },
+    /// Another key is written, beside which this one may not be.
+    #[error("only one of this and {other} can be set")]
+    Excludes {
+        /// The other key.
+        other: String,
+    },
+    /// Another key is missing without which this one cannot be.
+    #[error("needs {0}")]
+    Needs(&'static str),
+    /// The key has no effect.
+    #[error("has an effect only with {0}")]
+    OnlyIf(&'static str),
+    /// A file that is read for its content cannot be.
+    #[error("cannot read {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file has nothing in it.
+    #[error("{} is empty", .0.display())]
+    EmptyFile(PathBuf),
+    /// A secret is no text; it is not repeated.
+    #[error("expected a text that is not empty, in quotes if it looks like something else")]
+    SecretExpected,
     /// The value is of the wrong type or out of range.
     #[error("expected {expected}, found {found}")]
     Unexpected {
@@ -106,6 +132,17 @@ impl fmt::Display for Lines<'_> {
             write!(f, "{separator}{mistake}")?;
         }
         Ok(())
+    }
+}
+
+struct Others<'a>(&'a str, Option<&'static str>);
+
+impl fmt::Display for Others<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Some(flag) => write!(f, ", with {} or with {flag}", self.0),
+            None => write!(f, " or with {}", self.0),
+        }
     }
 }
 

@@ -19,20 +19,29 @@ mod written;
 
 pub use self::mistake::{ConfigErrors, Mistake, Problem};
 pub use self::settings::{
-    Admin, Auth, Capture, CaptureMode, Limits, Listen, LogFormat, Settings, Storage, Telemetry,
-    Timeouts, Upstream,
+    Admin, Auth, Capture, CaptureMode, Gc, Index, Limits, Listen, LogFormat, Redis, S3, Settings,
+    Storage, Telemetry, Timeouts, Upstream,
 };
 pub use self::sources::{Environment, Flags};
 pub use self::written::Origin;
 
+use self::keys::Needed;
 use self::section::{Declared, Section};
 
-/// Loads the settings.
+/// Loads the settings of a process that serves, which has a registry behind.
 ///
 /// # Errors
 /// If the file cannot be read, or with everything that is wrong in file, environment and flags.
 pub fn load(flags: &Flags, environment: &Environment) -> Result<Settings, ConfigErrors> {
-    resolve(flags, environment).map(|(settings, _)| settings)
+    resolve(flags, environment, Needed::Upstream).map(|(settings, _)| settings)
+}
+
+/// Loads the settings of a command that works on the stores, for which no registry needs to be named.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_for_stores(flags: &Flags, environment: &Environment) -> Result<Settings, ConfigErrors> {
+    resolve(flags, environment, Needed::Stores).map(|(settings, _)| settings)
 }
 
 /// The effective configuration as YAML that loads again, the origin of each value beside it, secrets left out.
@@ -40,7 +49,7 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Settings, Config
 /// # Errors
 /// As [`load`].
 pub fn dump_yaml(flags: &Flags, environment: &Environment) -> Result<String, ConfigErrors> {
-    resolve(flags, environment).map(|(_, keys)| dump::yaml(&keys))
+    resolve(flags, environment, Needed::Upstream).map(|(_, keys)| dump::yaml(&keys))
 }
 
 /// The effective configuration as JSON that loads again, secrets left out.
@@ -51,7 +60,7 @@ pub fn dump_json(
     flags: &Flags,
     environment: &Environment,
 ) -> Result<serde_json::Value, ConfigErrors> {
-    resolve(flags, environment).map(|(_, keys)| dump::json(&keys))
+    resolve(flags, environment, Needed::Upstream).map(|(_, keys)| dump::json(&keys))
 }
 
 /// The JSON schema of the file.
@@ -59,18 +68,19 @@ pub fn dump_json(
 pub fn schema() -> serde_json::Value {
     let mut mistakes = Vec::new();
     let mut section = Section::root(std::path::Path::new(""), &mut mistakes, Vec::new());
-    keys::read(&mut section);
+    keys::read(&mut section, Needed::Upstream);
     schema::of(&section.finish())
 }
 
 fn resolve(
     flags: &Flags,
     environment: &Environment,
+    needed: Needed,
 ) -> Result<(Settings, Vec<Declared>), ConfigErrors> {
     let mut mistakes = Vec::new();
     let written = sources::read(flags, environment, &mut mistakes)?;
     let mut section = Section::root(&environment.directory, &mut mistakes, written);
-    let settings = keys::read(&mut section);
+    let settings = keys::read(&mut section, needed);
     let declared = section.finish();
     match settings {
         Some(settings) if mistakes.is_empty() => Ok((settings, declared)),

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
-use super::kind::Kind;
+use super::kind::{Kind, SecretFile, SecretText};
 use super::mistake::{Mistake, Problem};
 use super::written::{Node, Origin, Source, Value, Written};
+use crate::secret::Secret;
 
 /// A key that was asked for.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(super) struct Declared {
     pub(super) name: &'static str,
     pub(super) about: &'static str,
     pub(super) content: Content,
+    /// Whether it counts; not if another one was chosen in its place.
+    pub(super) in_force: bool,
 }
 
 /// What a declared key holds.
@@ -40,6 +43,8 @@ pub(super) struct Section<'a> {
     directory: &'a Path,
     mistakes: &'a mut Vec<Mistake>,
     path: String,
+    /// Whether what is required here is missed: not in an alternative that nobody has chosen, or if it cannot be read.
+    in_force: bool,
     written: Vec<Written>,
     declared: Vec<Declared>,
 }
@@ -55,6 +60,7 @@ impl<'a> Section<'a> {
             directory,
             mistakes,
             path: String::new(),
+            in_force: true,
             written,
             declared: Vec::new(),
         }
@@ -72,7 +78,63 @@ impl<'a> Section<'a> {
         about: &'static str,
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> T {
+        self.mapping(name, about, true, read)
+    }
+
+    /// A mapping that counts only if somebody has written it; then what `read` makes of it.
+    pub(super) fn alternative<T>(
+        &mut self,
+        name: &'static str,
+        about: &'static str,
+        read: impl FnOnce(&mut Section<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let in_force = self.origin(name).is_some();
+        let value = self.mapping(name, about, in_force, read);
+        value.filter(|_| in_force)
+    }
+
+    /// Where the strongest source says something about a key; to be asked before the key is read.
+    pub(super) fn origin(&self, name: &str) -> Option<Origin> {
+        let says = |written: &&Written| written.key == name && written.node.value.says_something();
+        let strongest = self.written.iter().rfind(says)?;
+        Some(strongest.source.at(strongest.node.line))
+    }
+
+    /// The first of these keys that is written, and where; to be asked before they are read.
+    pub(super) fn first_written(&self, names: &[&'static str]) -> Option<(Origin, &'static str)> {
+        let mut written = names.iter().map(|name| (self.origin(name), *name));
+        written.find_map(|(origin, name)| Some((origin?, name)))
+    }
+
+    /// Of two keys at most one may be written; to be asked before they are read.
+    pub(super) fn exclusive(&mut self, one: &'static str, other: &'static str) {
+        if let (Some(first), Some(second)) = (self.origin(one), self.origin(other)) {
+            let (origin, key, excluded) = if first.rank() > second.rank() {
+                (first, one, other)
+            } else {
+                (second, other, one)
+            };
+            let other = join(&self.path, excluded);
+            self.report(origin, key, Problem::Excludes { other });
+        }
+    }
+
+    /// Another key was chosen in place of this one.
+    pub(super) fn out_of_force(&mut self, name: &'static str) {
+        for declared in &mut self.declared {
+            declared.in_force &= declared.name != name;
+        }
+    }
+
+    fn mapping<T>(
+        &mut self,
+        name: &'static str,
+        about: &'static str,
+        in_force: bool,
+        read: impl FnOnce(&mut Section<'_>) -> T,
+    ) -> T {
         let mut inner = Vec::new();
+        let mut is_mapping = true;
         for Written { source, node, .. } in self.take(name) {
             match node.value {
                 Value::Null => {}
@@ -88,6 +150,7 @@ impl<'a> Section<'a> {
                 | Value::Float(_)
                 | Value::Text(_)
                 | Value::List(_)) => {
+                    is_mapping = false;
                     let expected = "a mapping of keys".into();
                     let found = found.to_string();
                     self.report(
@@ -102,12 +165,16 @@ impl<'a> Section<'a> {
             directory: self.directory,
             mistakes: self.mistakes,
             path: join(&self.path, name),
+            in_force: self.in_force && in_force && is_mapping,
             written: inner,
             declared: Vec::new(),
         };
         let value = read(&mut section);
         let keys = section.finish();
         self.declare(name, about, Content::Section(keys));
+        if !in_force {
+            self.out_of_force(name);
+        }
         value
     }
 
@@ -120,7 +187,47 @@ impl<'a> Section<'a> {
         default: K::Value,
     ) -> K::Value {
         let shown = Some(kind.show(&default));
-        self.read(name, about, kind, shown).0.unwrap_or(default)
+        let read = self.read(name, about, kind, shown.clone(), shown);
+        read.0.unwrap_or(default)
+    }
+
+    /// A key whose default follows from other keys.
+    pub(super) fn derived<K: Kind>(
+        &mut self,
+        name: &'static str,
+        about: &'static str,
+        kind: &K,
+        default: K::Value,
+    ) -> K::Value {
+        let shown = Some(kind.show(&default));
+        let read = self.read(name, about, kind, None, shown);
+        read.0.unwrap_or(default)
+    }
+
+    /// A key that may be absent, and means nothing, which is a mistake, unless `applies`.
+    pub(super) fn only_if<K: Kind>(
+        &mut self,
+        (applies, condition): (bool, &'static str),
+        name: &'static str,
+        about: &'static str,
+        kind: &K,
+    ) -> Option<K::Value> {
+        if let Some(origin) = self.origin(name).filter(|_| !applies) {
+            self.report(origin, name, Problem::OnlyIf(condition));
+        }
+        self.optional(name, about, kind)
+    }
+
+    /// A secret, written out or in a file; the names and meanings of both keys.
+    pub(super) fn secret(
+        &mut self,
+        (name, about): (&'static str, &'static str),
+        (file, about_file): (&'static str, &'static str),
+    ) -> Option<Secret> {
+        self.exclusive(name, file);
+        let text = self.optional(name, about, &SecretText);
+        let content = self.optional(file, about_file, &SecretFile);
+        text.or(content.map(|(_, secret)| secret))
     }
 
     /// A key that may be absent.
@@ -130,19 +237,19 @@ impl<'a> Section<'a> {
         about: &'static str,
         kind: &K,
     ) -> Option<K::Value> {
-        self.read(name, about, kind, None).0
+        self.read(name, about, kind, None, None).0
     }
 
-    /// A key that has to be there. Nothing is returned only if a mistake was reported.
+    /// A key that has to be there. Nothing is returned only if a mistake was reported, or the section is not in force.
     pub(super) fn required<K: Kind>(
         &mut self,
         name: &'static str,
         about: &'static str,
         kind: &K,
-        flag: &'static str,
+        flag: Option<&'static str>,
     ) -> Option<K::Value> {
-        let (value, was_written) = self.read(name, about, kind, None);
-        if !was_written {
+        let (value, was_written) = self.read(name, about, kind, None, None);
+        if !was_written && self.in_force {
             let path = join(&self.path, name);
             let variable = format!("REGSEAL__{}", path.replace('.', "__").to_uppercase());
             self.report(Origin::Default, name, Problem::Required { variable, flag });
@@ -179,6 +286,7 @@ impl<'a> Section<'a> {
         about: &'static str,
         kind: &K,
         default: Option<Json>,
+        fallback: Option<Json>,
     ) -> (Option<K::Value>, bool) {
         let mut strongest = None;
         let mut origin = Origin::Default;
@@ -203,7 +311,7 @@ impl<'a> Section<'a> {
         let effective = strongest
             .as_ref()
             .map(|value| kind.show(value))
-            .or_else(|| default.clone());
+            .or(fallback);
         let content = Content::Value {
             schema: kind.schema(),
             default,
@@ -258,10 +366,12 @@ impl<'a> Section<'a> {
             name,
             about,
             content,
+            in_force: true,
         });
     }
 
-    fn report(&mut self, origin: Origin, key: &str, problem: Problem) {
+    /// Reports a mistake; `key` is relative to this section.
+    pub(super) fn report(&mut self, origin: Origin, key: &str, problem: Problem) {
         let key = join(&self.path, key);
         self.mistakes.push(Mistake {
             origin,

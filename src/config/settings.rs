@@ -7,6 +7,10 @@ use std::time::Duration;
 use http::Uri;
 use tracing::Level;
 
+use crate::store::OnSubjectDelete;
+use crate::store::blob::s3;
+use crate::store::index::redis;
+
 /// Every setting, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -14,14 +18,18 @@ pub struct Settings {
     pub listen: Listen,
     /// Where operators connect.
     pub admin: Admin,
-    /// The registry behind.
-    pub upstream: Upstream,
+    /// The registry behind; none only if the settings were loaded for the stores alone.
+    pub upstream: Option<Upstream>,
     /// Decisions about callers.
     pub auth: Auth,
     /// Where objects are kept.
     pub storage: Storage,
+    /// Where the index is.
+    pub index: Index,
     /// What is captured.
     pub capture: Capture,
+    /// When what nothing refers to is deleted.
+    pub gc: Gc,
     /// Deadlines.
     pub timeouts: Timeouts,
     /// Bounds of memory and concurrency.
@@ -66,9 +74,38 @@ pub struct Auth {
 
 /// Where objects are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Storage {
-    /// The data directory.
-    pub directory: PathBuf,
+pub enum Storage {
+    /// In a data directory.
+    Directory(PathBuf),
+    /// In a bucket; the index is then in Redis.
+    S3(Box<S3>),
+}
+
+/// A bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct S3 {
+    /// Its settings, but for the authorities.
+    pub config: s3::Config,
+    /// A PEM file with authorities to trust besides those of the system.
+    pub ca: Option<PathBuf>,
+}
+
+/// Where the index is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Index {
+    /// In a file in this data directory.
+    Embedded(PathBuf),
+    /// In Redis.
+    Redis(Box<Redis>),
+}
+
+/// Redis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redis {
+    /// Its settings, but for the authorities.
+    pub config: redis::Config,
+    /// A PEM file with authorities to trust besides those of the system.
+    pub ca: Option<PathBuf>,
 }
 
 /// What is captured.
@@ -86,6 +123,19 @@ pub struct Capture {
     pub absorb_fallback_tags: bool,
     /// Whether the tags of older cosign versions are captured.
     pub absorb_cosign_tags: bool,
+    /// What happens to the signatures of a subject that is deleted.
+    pub on_subject_delete: OnSubjectDelete,
+    /// How long [`OnSubjectDelete::Grace`] waits.
+    pub subject_grace: Duration,
+}
+
+/// When what nothing refers to is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gc {
+    /// How far apart the two scans are that must both find it so.
+    pub between_scans: Duration,
+    /// How long it must not have been written.
+    pub untouched: Duration,
 }
 
 /// Where a captured manifest is kept.
@@ -112,6 +162,10 @@ pub struct Timeouts {
     pub upstream_first_byte: Duration,
     /// For requests in flight at the end of the process.
     pub drain: Duration,
+    /// For a call to Redis.
+    pub redis: Duration,
+    /// For an operation of S3 with all its attempts.
+    pub s3_operation: Duration,
 }
 
 /// Bounds of memory and concurrency.

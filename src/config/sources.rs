@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_saphyr::UserMessageFormatter;
 
+use super::kind::names_secret;
 use super::mistake::{ConfigErrors, Mistake, Problem};
 use super::written::{Node, Origin, Source, Value, Written};
 
@@ -15,7 +16,8 @@ use super::written::{Node, Origin, Source, Value, Written};
 const PREFIX: &str = "REGSEAL__";
 
 /// Variables that other programs know as well, and the keys they set.
-const SHARED_VARIABLES: [(&str, &[&str]); 2] = [
+const SHARED_VARIABLES: [(&str, &[&str]); 3] = [
+    ("AWS_ENDPOINT_URL_S3", &["storage", "s3", "endpoint"]),
     (
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         &["telemetry", "otlp", "endpoint"],
@@ -93,9 +95,24 @@ pub(super) fn read(
         })?;
         written.extend(file(path, &text, mistakes));
     }
-    written.extend(variables(environment, mistakes));
+    let (mut shared, own) = variables(environment, mistakes);
+    // Where AWS is, is said on many machines whose objects are in a directory.
+    let uses_s3 = written.iter().chain(&own).any(writes_s3);
+    shared.retain(|written| uses_s3 || !writes_s3(written));
+    written.extend(shared);
+    written.extend(own);
     written.extend(flags_as_keys(flags));
     Ok(written)
+}
+
+fn writes_s3(written: &Written) -> bool {
+    let Value::Mapping(storage) = &written.node.value else {
+        return false;
+    };
+    written.key == "storage"
+        && storage
+            .iter()
+            .any(|(key, node)| key == "s3" && node.value.says_something())
 }
 
 fn file(path: &Path, text: &str, mistakes: &mut Vec<Mistake>) -> Vec<Written> {
@@ -154,8 +171,11 @@ fn shared_key(variable: &str) -> &'static [&'static str] {
     shared.map_or(&[], |(_, key)| key)
 }
 
-/// The shared variables, then ours, which are stronger.
-fn variables(environment: &Environment, mistakes: &mut Vec<Mistake>) -> Vec<Written> {
+/// The shared variables, and ours, which are stronger.
+fn variables(
+    environment: &Environment,
+    mistakes: &mut Vec<Mistake>,
+) -> (Vec<Written>, Vec<Written>) {
     let mut shared = Vec::new();
     let mut own = Vec::new();
     for (name, value) in &environment.variables {
@@ -176,15 +196,20 @@ fn variables(environment: &Environment, mistakes: &mut Vec<Mistake>) -> Vec<Writ
         };
         let as_it_stands = Value::Text(text.to_owned());
         if own_key.is_some() {
-            // Text that is no YAML, such as `[::]:8080`, is meant as it stands.
-            let value = Value::from_yaml(text).unwrap_or(as_it_stands);
+            let is_secret = path.last().is_some_and(|key| names_secret(key));
+            let value = if is_secret && !text.is_empty() {
+                // A password may look like a number, or like anything else.
+                as_it_stands
+            } else {
+                // Text that is no YAML, such as `[::]:8080`, is meant as it stands.
+                Value::from_yaml(text).unwrap_or(as_it_stands)
+            };
             own.extend(nested(&source, &path, value));
         } else if !text.is_empty() {
             shared.extend(nested(&source, &path, as_it_stands));
         }
     }
-    shared.append(&mut own);
-    shared
+    (shared, own)
 }
 
 fn flags_as_keys(flags: &Flags) -> Vec<Written> {

@@ -73,6 +73,19 @@ impl Value {
         };
         serde_saphyr::from_str_with_options(text, options)
     }
+
+    /// Whether anything is written: an empty mapping is, one that holds nothing but nothing is not.
+    pub(super) fn says_something(&self) -> bool {
+        match self {
+            Self::Null => false,
+            Self::Mapping(entries) => {
+                entries.is_empty() || entries.iter().any(|(_, node)| node.value.says_something())
+            }
+            Self::Bool(_) | Self::Integer(_) | Self::Float(_) | Self::Text(_) | Self::List(_) => {
+                true
+            }
+        }
+    }
 }
 
 /// Shows the kind of a value, and the value itself where that helps to find it.
@@ -83,6 +96,9 @@ impl fmt::Display for Value {
             Self::Bool(value) => write!(f, "{value}"),
             Self::Integer(value) => write!(f, "{value}"),
             Self::Float(value) => write!(f, "{value}"),
+            Self::Text(text) if text.contains("://") && text.contains('@') => {
+                f.write_str("a URL with userinfo")
+            }
             Self::Text(text) if text.chars().nth(SHOWN).is_some() => {
                 let start: String = text.chars().take(SHOWN).collect();
                 write!(f, "{start:?} and more")

@@ -1,6 +1,9 @@
 //! What a key can hold. A kind reads a value, shows it in a form that it reads again, and describes it to a JSON schema.
 
+mod bucket;
 mod quantity;
+mod redis_url;
+mod secret;
 mod url;
 
 use std::borrow::Cow;
@@ -10,7 +13,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
 
+pub(super) use self::bucket::{Bucket, Prefix};
 pub(super) use self::quantity::{Size, Span};
+pub(super) use self::redis_url::{RedisAddress, RedisUrl};
+pub(super) use self::secret::{Files, ReadableFile, SecretFile, SecretText, names_secret};
 pub(super) use self::url::Url;
 use super::mistake::Problem;
 use super::written::{Node, Value};
@@ -58,6 +64,18 @@ impl Node {
             | Value::Float(_)
             | Value::Text(_)
             | Value::List(_)
+            | Value::Mapping(_) => None,
+        }
+    }
+
+    fn list(&self) -> Option<&[Self]> {
+        match &self.value {
+            Value::List(elements) => Some(elements),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Text(_)
             | Value::Mapping(_) => None,
         }
     }
@@ -197,6 +215,35 @@ impl Kind for Name {
     }
 }
 
+/// What the keys of regseal in Redis begin with.
+pub(super) struct KeyPrefix;
+
+impl Kind for KeyPrefix {
+    type Value = String;
+
+    fn read(&self, node: &Node, _: &Path) -> Result<String, Vec<Fault>> {
+        // Braces would move keys to other nodes of a cluster.
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':');
+        match node.text() {
+            Some(text) if (1..=64).contains(&text.len()) && text.chars().all(is_plain) => {
+                Ok(text.to_owned())
+            }
+            Some(_) | None => {
+                Err(node
+                    .unexpected("1 to 64 letters, digits, dots, underscores, hyphens and colons"))
+            }
+        }
+    }
+
+    fn show(&self, value: &String) -> Json {
+        json!(value)
+    }
+
+    fn schema(&self) -> Json {
+        json!({"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$"})
+    }
+}
+
 /// One of a few words. A word without a value belongs to a later version.
 pub(super) struct Choice<T: 'static>(pub(super) &'static [(&'static str, Option<T>)]);
 
@@ -254,7 +301,7 @@ impl Kind for MediaTypes {
     type Value = Vec<String>;
 
     fn read(&self, node: &Node, _: &Path) -> Result<Vec<String>, Vec<Fault>> {
-        let Value::List(elements) = &node.value else {
+        let Some(elements) = node.list() else {
             return Err(node.unexpected("a list of media types"));
         };
         let mut media_types = Vec::new();
