@@ -81,6 +81,8 @@ pub enum Command {
     Config(ConfigCommand),
     /// Rebuild the index from the stored objects
     RebuildIndex(RebuildIndex),
+    /// Delete stored objects that nothing refers to
+    Gc(Gc),
     /// Show the version
     Version,
 }
@@ -99,12 +101,29 @@ pub enum ConfigCommand {
 /// Options of `rebuild-index`.
 #[derive(Args, Clone, Debug)]
 pub struct RebuildIndex {
-    /// Open the stores here, while no regseal runs; the only way in this version
+    /// Open the stores here, the only way in this version; with an embedded index while no regseal runs
     #[arg(long)]
     pub offline: bool,
     /// Compare the index with the objects and change nothing
     #[arg(long)]
     pub verify: bool,
+    /// Where the stores are.
+    #[command(flatten)]
+    pub overrides: Overrides,
+}
+
+/// Options of `gc`.
+#[derive(Args, Clone, Debug)]
+pub struct Gc {
+    /// Open the stores here, the only way in this version; beside a running regseal or without one
+    #[arg(long)]
+    pub offline: bool,
+    /// Say what would be deleted and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Hash every object again and report what is damaged
+    #[arg(long)]
+    pub scrub: bool,
     /// Where the stores are.
     #[command(flatten)]
     pub overrides: Overrides,
@@ -283,6 +302,7 @@ mod tests {
           serve          Run the proxy
           config         Check or show the configuration
           rebuild-index  Rebuild the index from the stored objects
+          gc             Delete stored objects that nothing refers to
           version        Show the version
 
         Options:
@@ -335,6 +355,21 @@ mod tests {
         ];
         assert_eq!(texts.map(Option::unwrap), ["http://a", "b", "c", "d", "e"]);
         assert_eq!(flags.verbose, 2);
+    }
+
+    #[test]
+    fn the_options_of_commands_on_the_stores_are_read() {
+        let read = |arguments: &str| Cli::try_parse_from(arguments.split(' ')).unwrap().command;
+        let Command::RebuildIndex(options) = read("regseal rebuild-index --verify --data d") else {
+            panic!("not rebuild-index")
+        };
+        assert!(options.verify && !options.offline);
+        assert_eq!(options.overrides.data.as_deref(), Some("d"));
+        let Command::Gc(options) = read("regseal gc --dry-run --scrub --offline --data d") else {
+            panic!("not gc")
+        };
+        assert!(options.dry_run && options.scrub && options.offline);
+        assert_eq!(options.overrides.data.as_deref(), Some("d"));
     }
 
     #[test]

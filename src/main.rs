@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use regseal::app::{self, App, rebuild};
+use regseal::app::collect::{self, CollectError};
+use regseal::app::rebuild::{self, RebuildError};
+use regseal::app::{self, App, StartError};
 use regseal::cli::{self, Cli, Command, Exit};
 use regseal::config::{self, Environment, Flags};
 use regseal::telemetry;
@@ -15,11 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 fn main() -> ExitCode {
     run(&Cli::parse())
         .unwrap_or_else(|error| {
-            let exit = if error.is::<config::ConfigErrors>() {
-                Exit::Usage
-            } else {
-                Exit::Undecided
-            };
+            let exit = exit_of(&error);
             // Where not even that can be written, the exit status has to do.
             let _ = writeln!(io::stderr(), "{error:#}");
             exit
@@ -40,19 +38,41 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
             err,
         )?),
         Command::RebuildIndex(options) => {
-            let settings =
-                config::load(&cli::flags(&cli.global, &options.overrides), &environment)?;
-            let directory = &settings.storage.directory;
+            let flags = cli::flags(&cli.global, &options.overrides);
+            let settings = config::load_for_stores(&flags, &environment)?;
             let form = cli.global.output;
             let runtime = Runtime::new()?;
             Ok(if options.verify {
-                runtime.block_on(rebuild::verify(directory, form, out))?
+                runtime.block_on(rebuild::verify(&settings, form, out))?
             } else {
-                runtime.block_on(rebuild::rebuild(directory, form, out))?
+                runtime.block_on(rebuild::rebuild(&settings, form, out))?
             })
+        }
+        Command::Gc(options) => {
+            let flags = cli::flags(&cli.global, &options.overrides);
+            let settings = config::load_for_stores(&flags, &environment)?;
+            let collected = collect::collect(&settings, options, cli.global.output, out);
+            Ok(Runtime::new()?.block_on(collected)?)
         }
         Command::Version => Ok(cli::run_version(cli.global.output, out)?),
     }
+}
+
+/// How the process ends after an error.
+fn exit_of(error: &anyhow::Error) -> Exit {
+    if error.is::<config::ConfigErrors>() {
+        return Exit::Usage;
+    }
+    if let Some(error) = error.downcast_ref::<StartError>() {
+        return error.exit();
+    }
+    if let Some(error) = error.downcast_ref::<RebuildError>() {
+        return error.exit();
+    }
+    if let Some(error) = error.downcast_ref::<CollectError>() {
+        return error.exit();
+    }
+    Exit::Undecided
 }
 
 fn serve(flags: &Flags, environment: &Environment) -> anyhow::Result<Exit> {

@@ -1,0 +1,81 @@
+//! Why regseal does not start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::auth::AuthError;
+use crate::cli::Exit;
+use crate::store::blob::s3;
+use crate::store::index::{embedded, redis};
+
+/// Why regseal does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// An address cannot be bound.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file or directory cannot be used.
+    #[error("cannot use {path}")]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file of certificates cannot be read as PEM.
+    #[error("cannot read the certificates of {path}")]
+    Certificates {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// A certificate cannot be trusted.
+    #[error("a certificate of {path} cannot be used")]
+    Certificate {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong.
+        source: rustls::Error,
+    },
+    /// There is no registry behind.
+    #[error("upstream.url does not name a host")]
+    Upstream,
+    /// The embedded index cannot be opened.
+    #[error(transparent)]
+    Embedded(#[from] embedded::OpenError),
+    /// Redis is not what it has to be. That it is down is no error.
+    #[error(transparent)]
+    Redis(#[from] redis::OpenError),
+    /// The bucket cannot be used as it is configured. That S3 is down is no error.
+    #[error(transparent)]
+    S3(#[from] s3::OpenError),
+    /// The authorizer cannot be made.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+}
+
+impl StartError {
+    /// How the process ends.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            // Nothing that goes by itself: the configuration names something it must not.
+            Self::Upstream | Self::Redis(_) | Self::S3(_) => Exit::Usage,
+            Self::Bind { .. }
+            | Self::File { .. }
+            | Self::Certificates { .. }
+            | Self::Certificate { .. }
+            | Self::Embedded(_)
+            | Self::Auth(_) => Exit::Undecided,
+        }
+    }
+}
