@@ -50,7 +50,7 @@ fn what_the_store_cannot_take_is_refused_and_not_half_there() {
     let stage = Stage::with(Auth::None);
     let (repository, behind) = (stage.repository(APP), stage.behind(APP));
     let image = repository.push_image("v1");
-    let records = stage.regseal.data().join("objects/v1/repos").join(APP);
+    let records = stage.regseal.objects().join("v1/repos").join(APP);
     std::fs::create_dir_all(&records).unwrap();
     let obstacle = records.join("_subjects");
     std::fs::write(&obstacle, "").unwrap();

@@ -7,15 +7,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 
 use crate::support::images::{self, COSIGN_LAYER, EMPTY, INDEX, MANIFEST, NOTATION, SBOM, digests};
+use crate::support::regseal::command;
 use crate::support::{
-    Auth, Content, Registry, Regseal, Repository, Stage, regseal, rounds, wait_for,
+    ALICE, Auth, Content, Registry, Regseal, Repository, Stage, Stores, rounds, wait_for,
 };
 
 const SIGNERS: usize = 100;
 const APP: &str = "team/app";
 
 /// Runs the signers at once, and returns what each of them made.
-fn at_once<T: Send>(sign: impl Fn(usize) -> T + Sync) -> Vec<T> {
+pub fn at_once<T: Send>(sign: impl Fn(usize) -> T + Sync) -> Vec<T> {
     std::thread::scope(|scope| {
         let sign = &sign;
         let signers: Vec<_> = (0..SIGNERS)
@@ -46,48 +47,51 @@ fn a_hundred_signers_at_once_are_all_listed() {
     assert_all_listed(&repository, &image, &signatures);
 }
 
-/// As notation 1 and oras do where there is no API: read the index, add to it, write it, remove the one before.
 #[test]
 fn a_hundred_writers_of_the_fallback_tag_lose_nothing() {
     let stage = Stage::with(Auth::None);
     let repository = stage.repository(APP);
     let image = repository.push_image("v1");
-    let tag = image.companion_tag("");
-    let signatures = at_once(|_| {
-        let signature = repository.attach(NOTATION, &image);
-        let read = repository.get_manifest(&tag);
-        let (mut entries, old) = match read.status {
-            404 => (Vec::new(), None),
-            _ => {
-                let read = read.expect(200);
-                (
-                    read.json()["manifests"].as_array().unwrap().clone(),
-                    Some(images::sha256(&read.body)),
-                )
-            }
-        };
-        if !entries
-            .iter()
-            .any(|entry| entry["digest"] == signature.digest())
-        {
-            entries.push(signature.as_referrer());
-        }
-        let index = Content::manifest(
-            &json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}),
-        );
-        repository.put_manifest(&tag, &index).expect(201);
-        if let Some(old) = old {
-            repository.delete_manifest(&old).expect(202);
-        }
-        signature
-    });
+    let signatures = at_once(|_| sign_with_fallback_tag(&repository, &image));
     assert_all_listed(&repository, &image, &signatures);
-    let read = repository.get_manifest(&tag).expect(200).json();
-    assert_eq!(read["manifests"], json!(repository.referrers(&image)));
+    let read = repository.get_manifest(&image.companion_tag(""));
+    assert_eq!(
+        read.expect(200).json()["manifests"],
+        json!(repository.referrers(&image))
+    );
     assert_eq!(stage.behind(APP).tags(), ["v1"]);
 }
 
-/// As cosign 2 does: read the manifest of the tag, append a layer, write it.
+/// As notation 1 and oras do where there is no API: read the index, add to it, write it, remove the one before.
+pub fn sign_with_fallback_tag(repository: &Repository, image: &Content) -> Content {
+    let tag = image.companion_tag("");
+    let signature = repository.attach(NOTATION, image);
+    let read = repository.get_manifest(&tag);
+    let (mut entries, old) = match read.status {
+        404 => (Vec::new(), None),
+        _ => {
+            let read = read.expect(200);
+            (
+                read.json()["manifests"].as_array().unwrap().clone(),
+                Some(images::sha256(&read.body)),
+            )
+        }
+    };
+    if !entries
+        .iter()
+        .any(|entry| entry["digest"] == signature.digest())
+    {
+        entries.push(signature.as_referrer());
+    }
+    let index =
+        Content::manifest(&json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}));
+    repository.put_manifest(&tag, &index).expect(201);
+    if let Some(old) = old {
+        repository.delete_manifest(&old).expect(202);
+    }
+    signature
+}
+
 #[test]
 fn a_hundred_writers_of_a_cosign_tag_lose_nothing() {
     let stage = Stage::with(Auth::None);
@@ -99,7 +103,8 @@ fn a_hundred_writers_of_a_cosign_tag_lose_nothing() {
     assert_eq!(stage.behind(APP).tags(), ["v1"]);
 }
 
-fn append_to_cosign_tag(repository: &Repository, tag: &str) -> Value {
+/// As cosign 2 does: read the manifest of the tag, append a layer, write it.
+pub fn append_to_cosign_tag(repository: &Repository, tag: &str) -> Value {
     let config = Content::new(images::CONFIG, "{}");
     let layer = Content::random(COSIGN_LAYER);
     for blob in [&config, &layer] {
@@ -122,7 +127,7 @@ fn append_to_cosign_tag(repository: &Repository, tag: &str) -> Value {
 }
 
 #[track_caller]
-fn assert_cosign_layers(repository: &Repository, tag: &str, expected: &[Value]) {
+pub fn assert_cosign_layers(repository: &Repository, tag: &str, expected: &[Value]) {
     let united = repository.get_manifest(tag).expect(200).json();
     assert_eq!(
         digests(united["layers"].as_array().unwrap()),
@@ -131,7 +136,7 @@ fn assert_cosign_layers(repository: &Repository, tag: &str, expected: &[Value]) 
 }
 
 #[track_caller]
-fn assert_all_listed(repository: &Repository, image: &Content, expected: &[Content]) {
+pub fn assert_all_listed(repository: &Repository, image: &Content, expected: &[Content]) {
     let listed = repository.referrers(image);
     let descriptors: Vec<Value> = expected.iter().map(Content::as_referrer).collect();
     assert_eq!(listed.len(), expected.len());
@@ -148,7 +153,7 @@ fn assert_all_listed(repository: &Repository, image: &Content, expected: &[Conte
 fn a_power_cut_loses_no_acknowledged_signature() {
     let registry = Registry::with(Auth::None);
     let mut regseal = Regseal::before(&registry);
-    let repository = regseal.endpoint.repository(crate::support::ALICE, APP);
+    let repository = regseal.endpoint.repository(ALICE, APP);
     let images: Vec<Content> = (0..3)
         .map(|number| repository.push_image(&format!("v{number}")))
         .collect();
@@ -217,7 +222,7 @@ fn sign(repository: &Repository, image: &Content, through_tag: bool) -> Result<C
 }
 
 #[track_caller]
-fn assert_kept(repository: &Repository, image: &Content, signature: &Content) {
+pub fn assert_kept(repository: &Repository, image: &Content, signature: &Content) {
     assert!(
         repository
             .referrers(image)
@@ -246,8 +251,10 @@ fn assert_kept(repository: &Repository, image: &Content, signature: &Content) {
 #[test]
 fn a_lost_or_broken_index_changes_no_answer() {
     let registry = Registry::with(Auth::None);
-    let mut regseal = Regseal::before(&registry);
-    let repository = regseal.endpoint.repository(crate::support::ALICE, APP);
+    let mut regseal = Regseal::builder(&registry)
+        .stores(Stores::Directory)
+        .start();
+    let repository = regseal.endpoint.repository(ALICE, APP);
     let image = repository.push_image("v1");
     let attached: Vec<Content> = [NOTATION, SBOM, NOTATION, SBOM, NOTATION]
         .into_iter()
@@ -338,19 +345,17 @@ fn a_collector_behind_takes_no_signature_away() {
 
 #[test]
 fn the_index_is_rebuilt_and_compared_by_command() {
-    let mut stage = Stage::with(Auth::None);
-    let repository = stage.repository("team/app");
+    let registry = Registry::with(Auth::None);
+    let mut regseal = Regseal::builder(&registry)
+        .stores(Stores::Directory)
+        .start();
+    let repository = regseal.endpoint.repository(ALICE, APP);
     let image = repository.push_image("1.0");
     let signature = repository.attach(NOTATION, &image);
-    let data = stage.regseal.data();
+    let data = regseal.data();
     let run = |arguments: &[&str]| {
-        let output = regseal::command()
-            .args([
-                "rebuild-index",
-                "--upstream",
-                "http://localhost:5000",
-                "--data",
-            ])
+        let output = command()
+            .args(["rebuild-index", "--data"])
             .arg(&data)
             .args(arguments)
             .output()
@@ -363,7 +368,13 @@ fn the_index_is_rebuilt_and_compared_by_command() {
     assert_eq!(status, Some(3), "the index is in use: {text}");
     assert!(text.contains("in use by another process"), "{text}");
 
-    stage.regseal.terminate();
+    // An index that is still being rebuilt is neither equal nor different.
+    wait_for("the index to be complete", || {
+        let reply = regseal.admin.get("/readyz?verbose").expect(200);
+        let text = String::from_utf8(reply.body.to_vec()).unwrap();
+        text.contains("[+]index ok\n").then_some(())
+    });
+    regseal.terminate();
     let (status, text) = run(&["--offline", "--verify"]);
     assert_eq!(
         (status, text.trim()),
@@ -375,6 +386,6 @@ fn the_index_is_rebuilt_and_compared_by_command() {
     assert_eq!(summary["subjects"], 1);
     assert_eq!(summary["referrers"], 1);
 
-    stage.regseal.start_again();
+    regseal.start_again();
     assert_kept(&repository, &image, &signature);
 }

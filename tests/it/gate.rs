@@ -387,7 +387,7 @@ fn assert_all_or_nothing(kind: &str) {
     assert_eq!(listed, present, "{kind}");
 
     stage.regseal.terminate();
-    std::fs::remove_file(stage.regseal.data().join("index.redb")).unwrap();
+    stage.regseal.lose_index();
     stage.regseal.start_again();
     assert_eq!(snapshot(), (listed, present), "{kind}, after a restart");
 }

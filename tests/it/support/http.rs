@@ -15,7 +15,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
 use super::token_server::Issuer;
-use super::{Auth, Repository, User, block_on, runtime};
+use super::{Auth, PATIENCE, Repository, User, block_on, runtime};
 
 /// Where a registry answers, and how it asks who is calling.
 #[derive(Clone)]
@@ -39,6 +39,9 @@ pub struct Http {
     credentials: Credentials,
     client: Client<HttpConnector, Body>,
 }
+
+/// What is said of a peer that neither answered nor closed the connection.
+pub const NO_ANSWER: &str = "no answer, and no end";
 
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -155,7 +158,7 @@ impl Http {
         body: impl Into<Bytes>,
     ) -> Result<Reply, String> {
         let body = Full::new(body.into()).boxed_unsync();
-        block_on(async {
+        let exchange = async {
             let response = self.open(method, path, headers, body).await?;
             let (parts, body) = response.into_parts();
             let body = body
@@ -168,6 +171,10 @@ impl Http {
                 headers: parts.headers,
                 body: body.to_bytes(),
             })
+        };
+        block_on(async {
+            let ended = tokio::time::timeout(PATIENCE, exchange).await;
+            ended.unwrap_or_else(|_| Err(NO_ANSWER.to_owned()))
         })
     }
 

@@ -1,13 +1,14 @@
 //! The real regseal, as a process before a registry.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::http::Endpoint;
 use super::process::Process;
+use super::stores::{self, Stores};
 use super::{Http, Registry, wait_for};
 
 pub struct Regseal {
@@ -28,6 +29,8 @@ pub struct Builder {
     access: super::http::Access,
     environment: Vec<(String, String)>,
     config: Option<String>,
+    /// Those of the environment of the tests, until others are asked for.
+    stores: Option<Stores>,
 }
 
 impl Regseal {
@@ -42,6 +45,7 @@ impl Regseal {
             access: upstream.access.clone(),
             environment: Vec::new(),
             config: None,
+            stores: None,
         }
     }
 
@@ -50,7 +54,7 @@ impl Regseal {
         Self::builder(registry).start()
     }
 
-    /// The data directory.
+    /// The data directory, of a regseal whose stores are in one.
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
@@ -69,6 +73,37 @@ impl Regseal {
             .find_map(|line| line.strip_prefix("VmHWM:"))
             .unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// The folder of its objects, whether it keeps them in a directory itself or the server of its bucket does.
+    pub fn objects(&self) -> PathBuf {
+        match &self.options.stores {
+            None | Some(Stores::Directory) => self.data().join("objects"),
+            Some(Stores::S3Redis(shared)) => shared.s3().object_file(stores::PREFIX),
+        }
+    }
+
+    /// Takes all it has away from its index; an index in a file must not be in use.
+    pub fn lose_index(&self) {
+        match &self.options.stores {
+            None | Some(Stores::Directory) => {
+                std::fs::remove_file(self.data().join("index.redb")).unwrap();
+            }
+            Some(Stores::S3Redis(shared)) => shared.redis().single().flush(),
+        }
+    }
+
+    /// Runs another command of the program with the same settings.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = command();
+        command.args(arguments);
+        self.options.configure(&mut command, &self.dir);
+        command.output().unwrap()
+    }
+
+    /// Sends a signal by name, such as `STOP`.
+    pub fn signal(&mut self, signal: &str) {
+        self.process.signal(signal);
     }
 
     /// Ends it as a power cut would.
@@ -127,8 +162,15 @@ impl Builder {
         self
     }
 
+    /// Other stores than those which the environment of the tests names.
+    pub fn stores(mut self, stores: Stores) -> Self {
+        self.stores = Some(stores);
+        self
+    }
+
     #[track_caller]
-    pub fn start(self) -> Regseal {
+    pub fn start(mut self) -> Regseal {
+        self.stores.get_or_insert_with(Stores::from_environment);
         let dir = TempDir::with_prefix("regseal-").unwrap();
         let (process, addresses) = self.launch("127.0.0.1:0", 1, &dir);
         Regseal {
@@ -148,16 +190,8 @@ impl Builder {
     #[track_caller]
     fn launch(&self, listen: &str, start: usize, dir: &TempDir) -> (Process, Addresses) {
         let mut command = command();
-        command
-            .args(["serve", "--upstream", &self.upstream, "--listen", listen])
-            .args(["--admin", "127.0.0.1:0", "--data"])
-            .arg(dir.path().join("data"))
-            .envs(self.environment.iter().map(|(name, value)| (name, value)));
-        if let Some(config) = &self.config {
-            let file = dir.path().join("regseal.yaml");
-            std::fs::write(&file, config).unwrap();
-            command.arg("--config").arg(file);
-        }
+        command.args(["serve", "--listen", listen, "--admin", "127.0.0.1:0"]);
+        self.configure(&mut command, dir);
         let mut process = Process::start(&format!("regseal-{start}"), &mut command, dir);
         let addresses = wait_for("the addresses of regseal in its log", || {
             let ended = process.try_wait();
@@ -174,6 +208,25 @@ impl Builder {
             admin.try_get("/readyz").filter(|reply| reply.status == 200)
         });
         (process, addresses)
+    }
+
+    /// Adds what every command is told of the upstream, the stores and the rest of the configuration.
+    fn configure(&self, command: &mut Command, dir: &TempDir) {
+        command.args(["--upstream", &self.upstream]);
+        match &self.stores {
+            None | Some(Stores::Directory) => {
+                command.arg("--data").arg(dir.path().join("data"));
+            }
+            Some(Stores::S3Redis(shared)) => {
+                command.envs(shared.settings());
+            }
+        }
+        if let Some(config) = &self.config {
+            let file = dir.path().join("regseal.yaml");
+            std::fs::write(&file, config).unwrap();
+            command.arg("--config").arg(file);
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
     }
 }
 
