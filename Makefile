@@ -17,7 +17,8 @@ SHELL := bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 # command:package
-DEBIAN := curl:curl dockerd:docker.io docker-registry:docker-registry jq:jq ps:procps shellcheck:shellcheck skopeo:skopeo
+DEBIAN := curl:curl dockerd:docker.io docker-registry:docker-registry jq:jq ps:procps redis-server:redis-server \
+	shellcheck:shellcheck skopeo:skopeo
 
 # Each test tool is a module of its own; the built file carries the pinned version, so a changed pin builds anew.
 version = $(shell awk '$$1 == "require" && NF == 3 { print $$3 }' tests/tools/$1/go.mod)
@@ -32,8 +33,8 @@ STEPS := tools lint nextest conformance bench-smoke demo
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
 
-build: ## compile regseal
-	cargo build --locked
+build: ## compile regseal, as the tests have it: without them, some dependencies have other features and are built twice
+	cargo build --locked --bin regseal --test it
 
 tools: debian wheels $(GO_BINARIES) ## install everything that the tests and the demo need
 	@$(foreach binary,$(GO_BINARIES),ln -sfn $(binary) $(firstword $(subst @, ,$(binary)));)
@@ -66,8 +67,9 @@ lint: debian wheels ## check format, spelling, dependencies, clippy, documentati
 
 nextest: tools ## run the unit and integration tests (filter with ARGS=...)
 	INSTA_UPDATE=no cargo nextest run --locked $(if $(CI),--profile ci) $(ARGS)
+	REGSEAL_TEST_STORES=s3+redis INSTA_UPDATE=no cargo nextest run --locked --profile stores $(ARGS)
 
-soak: tools ## run the same tests, the repeated ones for much longer
+soak: tools ## run the same tests, the repeated ones for much longer (a seed is repeated with REGSEAL_SEED=...)
 	REGSEAL_SOAK=1 INSTA_UPDATE=no cargo nextest run --locked --profile soak $(ARGS)
 
 conformance: tools build ## run the OCI conformance suite on a bare registry and through regseal

@@ -23,6 +23,13 @@ free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
+answers() {
+    case $1 in
+        redis://*) [[ $(redis-cli -u "$1" ping 2>/dev/null) == PONG ]] ;;
+        *) curl --silent --fail --output /dev/null "$1" ;;
+    esac
+}
+
 # serve NAME URL COMMAND...: runs the command and waits until the URL answers; fails when the process ends before.
 serve() {
     local name=$1 url=$2 pid
@@ -31,7 +38,7 @@ serve() {
     pid=$!
     for _ in {1..300}; do
         kill -0 "$pid" 2>/dev/null || return 1
-        if curl --silent --fail --output /dev/null "$url"; then
+        if answers "$url"; then
             pids+=("$pid")
             return
         fi
@@ -57,14 +64,44 @@ YAML
     return 1
 }
 
-# start_regseal UPSTREAM: sets $regseal, the address to push to.
+# start_regseal UPSTREAM [STORES]: sets $regseal, the address to push to. The stores are a directory, or `s3+redis`.
 start_regseal() {
-    local admin
+    local admin stores=(--data "$work/regseal")
+    if [[ ${2-} == s3+redis ]]; then
+        start_s3
+        start_redis
+        stores=()
+        export REGSEAL__STORAGE__S3__ENDPOINT=http://$s3 REGSEAL__STORAGE__S3__BUCKET=signatures
+        export REGSEAL__STORAGE__S3__ACCESS_KEY_ID=regseal REGSEAL__STORAGE__S3__SECRET_ACCESS_KEY=of-the-tests
+        export REGSEAL__INDEX__REDIS__URL=redis://$redis
+    fi
     for _ in 1 2 3; do
         regseal=127.0.0.1:$(free_port)
         admin=127.0.0.1:$(free_port)
         serve regseal "http://$admin/readyz" \
-            "$REGSEAL" serve --upstream "http://$1" --listen "$regseal" --admin "$admin" --data "$work/regseal" && return
+            "$REGSEAL" serve --upstream "http://$1" --listen "$regseal" --admin "$admin" "${stores[@]}" && return
+    done
+    return 1
+}
+
+# start_s3: sets $s3, an S3 server with an empty bucket.
+start_s3() {
+    mkdir -p "$work/s3/signatures"
+    for _ in 1 2 3; do
+        s3=127.0.0.1:$(free_port)
+        ROOT_ACCESS_KEY=regseal ROOT_SECRET_KEY=of-the-tests serve versitygw "http://$s3/health" \
+            "$REGSEAL_TOOLS/versitygw" --port "$s3" --quiet --health /health posix "$work/s3" && return
+    done
+    return 1
+}
+
+# start_redis: sets $redis.
+start_redis() {
+    local port
+    for _ in 1 2 3; do
+        port=$(free_port)
+        redis=127.0.0.1:$port
+        serve redis "redis://$redis" redis-server --port "$port" --bind 127.0.0.1 --save '' && return
     done
     return 1
 }

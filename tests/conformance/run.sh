@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the OCI conformance suite on a bare docker-registry and through regseal before another one, and compares the two.
+# Runs the OCI conformance suite on a bare docker-registry and through regseal before others, once with each kind of
+# stores, and compares.
 # Takes REGSEAL (the binary) and REGSEAL_TOOLS (the folder of the test tools); the suite's own reports stay in $results.
 set -euo pipefail
 
@@ -19,7 +20,10 @@ run_suite() {
 rm -rf "$results"
 start_registry bare
 run_suite bare "$registry"
-start_registry upstream
-start_regseal "$registry"
-run_suite regseal "$regseal"
-python3 "$here/compare.py" "$results/bare" "$results/regseal"
+for stores in directory s3+redis; do
+    start_registry "upstream-$stores"
+    start_regseal "$registry" "$stores"
+    run_suite "regseal-$stores" "$regseal"
+    echo "with $stores:"
+    python3 "$here/compare.py" "$results/bare" "$results/regseal-$stores"
+done
