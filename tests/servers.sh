@@ -90,7 +90,7 @@ start_s3() {
     for _ in 1 2 3; do
         s3=127.0.0.1:$(free_port)
         ROOT_ACCESS_KEY=regseal ROOT_SECRET_KEY=of-the-tests serve versitygw "http://$s3/health" \
-            "$REGSEAL_TOOLS/versitygw" --port "$s3" --quiet --health /health posix "$work/s3" && return
+            "$REGSEAL_TOOLS/versitygw" --port "$s3" --quiet --health /health posix --concurrency 1 "$work/s3" && return
     done
     return 1
 }

@@ -152,3 +152,78 @@ impl SignatureStore {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::Source;
+    use crate::store::testing::{Fixture, Signature, Stop, Stopping, listed, repository, subject};
+
+    /// Another process over the same objects and index, whose operations on objects can be stopped.
+    async fn stoppable(fixture: &Fixture) -> (Arc<Stopping>, SignatureStore) {
+        let stopping = Arc::new(Stopping::new(Arc::clone(&fixture.blobs)));
+        let store = SignatureStore::new(
+            Arc::<Stopping>::clone(&stopping),
+            Arc::<crate::store::testing::Flaky>::clone(&fixture.index),
+            Arc::<crate::clock::ManualClock>::clone(&fixture.clock),
+        );
+        store.repair_journal().await.unwrap();
+        (stopping, store)
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_dies_while_it_forgets_takes_no_push_with_it() {
+        let mut reached = 0;
+        for step in 0..12 {
+            let fixture = Fixture::ready().await;
+            let store = Arc::clone(&fixture.store);
+            let signature = Signature::new("a");
+            signature.merge(&store).await.unwrap();
+            let (stopping, other) = stoppable(&fixture).await;
+            let push = {
+                let (store, stopping) = (Arc::clone(&store), Arc::clone(&stopping));
+                async move {
+                    let pushed = Signature::new("a").add(&store, Source::Captured).await;
+                    pushed.unwrap();
+                    stopping.stop_after(0, Stop::Death);
+                }
+            };
+            stopping.stop_after(step, Stop::For(Box::pin(push)));
+            let (name, digest) = (repository(), &signature.digest);
+            let forgotten = other
+                .forget_upstream_referrer(&name, &subject(), digest)
+                .await;
+            drop(other);
+            let pushed = forgotten.is_err();
+            reached += usize::from(pushed);
+            let left = usize::from(pushed);
+            assert_eq!(listed(&store).await.len(), left, "step {step}");
+            if pushed {
+                let read = store.read_manifest(&name, digest).await.unwrap();
+                assert!(read.is_some(), "step {step}");
+            }
+            store.repair_journal().await.unwrap();
+            assert_eq!(listed(&store).await.len(), left, "step {step}");
+            let read = store.read_manifest(&name, digest).await.unwrap();
+            assert_eq!(read.is_some(), pushed, "step {step}");
+            assert_eq!(store.differences().await.unwrap(), [], "step {step}");
+        }
+        assert!(reached > 2, "the push came in between {reached} times");
+    }
+
+    #[tokio::test]
+    async fn what_a_dead_replica_recorded_and_did_not_index_is_merged_by_another() {
+        let fixture = Fixture::ready().await;
+        let store = &fixture.store;
+        let (stopping, dead) = stoppable(&fixture).await;
+        let signature = Signature::new("a");
+        stopping.stop_after_write_below("v1/repos/a/b/_subjects/", 0, Stop::LateDeath);
+        assert!(signature.merge(&dead).await.is_err());
+        drop(dead);
+        assert_eq!(listed(store).await, []);
+        signature.merge(store).await.unwrap();
+        assert_eq!(listed(store).await.len(), 1);
+    }
+}

@@ -332,6 +332,12 @@ impl SignatureStore {
             error = error as &dyn Error,
             "the index failed, its repair is put in the journal"
         );
+        self.put_in_journal(stale).await
+    }
+
+    /// Leaves a repair to whoever looks into the journal next. No read of this process trusts the index from here on
+    /// until that is done.
+    pub(super) async fn put_in_journal(&self, stale: &Stale) -> Result<(), StoreError> {
         // Once before the entry, so that no read trusts the index from here on; and once after it, since a repair
         // may have looked at the journal in between and taken the first as dealt with.
         self.journal.suspect();
@@ -588,6 +594,24 @@ mod tests {
             .unwrap();
         assert_eq!(fixture.store.repair_journal().await.unwrap(), 1);
         assert_eq!(fixture.store.health().index, IndexHealth::Incomplete);
+    }
+
+    #[tokio::test]
+    async fn only_a_repository_that_was_shown_is_derived_because_of_a_read() {
+        let fixture = Fixture::new();
+        let store = &fixture.store;
+        store.repair_journal().await.unwrap();
+        // Complete as a whole, and without the rows of any repository, as a server that lost some.
+        let name = repository();
+        let digest = subject();
+        assert_eq!(store.link(&name, &digest).await.unwrap(), None);
+        let epoch = store.index.epoch().await.unwrap();
+        assert!(store.index.set_complete(epoch).await.unwrap());
+        assert_eq!(store.heal().await.unwrap(), 0);
+        store.note_shown(&name);
+        assert_eq!(store.heal().await.unwrap(), 1);
+        store.note_shown(&"other".parse().unwrap());
+        assert_eq!(store.heal().await.unwrap(), 0);
     }
 
     #[tokio::test]

@@ -10,8 +10,9 @@ use futures_util::future::{BoxFuture, join_all};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
+use super::collect::look::KEEP;
 use super::testing::{Fixture, Mode, Signature, Yielding, listed, repository, subject, tag};
-use super::{SignatureStore, Source};
+use super::{SignatureStore, Source, StoreError};
 use crate::clock::{ManualClock, UnixMillis};
 
 #[derive(Clone, Copy, Debug)]
@@ -301,20 +302,34 @@ async fn contend_all(store: &SignatureStore, signature: &Signature, sequence: &[
     // The index may be down: then reads go past it.
     store.repair_journal().await.ok();
     for operation in sequence {
-        contend_once(store, signature, *operation).await;
+        while let Err(error) = contend_once(store, signature, *operation).await {
+            // What others keep deleting while it is pushed is not acknowledged, and clients push it again.
+            let is_push = !matches!(
+                operation,
+                Contended::Change(Operation::Delete | Operation::Forget)
+            );
+            let is_deleted =
+                matches!(&error, StoreError::Unavailable { operation, .. } if *operation == KEEP);
+            assert!(is_push && is_deleted, "{operation:?}: {error}");
+        }
     }
 }
 
-async fn contend_once(store: &SignatureStore, signature: &Signature, operation: Contended) {
+async fn contend_once(
+    store: &SignatureStore,
+    signature: &Signature,
+    operation: Contended,
+) -> Result<(), StoreError> {
     let (name, digest) = (repository(), &signature.digest);
     match operation {
-        Contended::Change(Operation::Push(source)) => signature.add(store, source).await.unwrap(),
-        Contended::Change(Operation::Merge) => signature.merge(store).await.unwrap(),
-        Contended::Change(Operation::Forget) => store
-            .forget_upstream_referrer(&name, &subject(), digest)
-            .await
-            .unwrap(),
-        Contended::Change(Operation::Delete) => store.delete_manifest(&name, digest).await.unwrap(),
-        Contended::Append => signature.append(store).await.unwrap(),
+        Contended::Change(Operation::Push(source)) => signature.add(store, source).await,
+        Contended::Change(Operation::Merge) => signature.merge(store).await,
+        Contended::Change(Operation::Forget) => {
+            store
+                .forget_upstream_referrer(&name, &subject(), digest)
+                .await
+        }
+        Contended::Change(Operation::Delete) => store.delete_manifest(&name, digest).await,
+        Contended::Append => signature.append(store).await,
     }
 }

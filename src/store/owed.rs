@@ -174,6 +174,25 @@ mod tests {
     use crate::store::testing::{Fixture, Mode, Signature, Yielding, listed, repository, subject};
 
     #[tokio::test]
+    async fn what_a_server_was_told_before_another_took_its_place_is_told_again() {
+        let fixture = Fixture::ready().await;
+        let store = &fixture.store;
+        store.repair_journal().await.unwrap();
+        let signature = Signature::new("a");
+        signature.add(store, Source::Captured).await.unwrap();
+
+        // The other begins without the row, and is complete.
+        let epoch = store.index.clear().await.unwrap();
+        assert!(store.index.set_complete(epoch).await.unwrap());
+        assert_eq!(listed(store).await, []);
+
+        store.repair_journal().await.unwrap();
+        store.settle_owed().await;
+        assert_eq!(listed(store).await.len(), 1);
+        assert_eq!(store.differences().await.unwrap(), []);
+    }
+
+    #[tokio::test]
     async fn what_was_cut_off_between_record_and_index_is_told_to_it_later() {
         let clock = Arc::new(ManualClock::default());
         let blobs = Arc::new(Yielding::new(Arc::clone(&clock), 0));

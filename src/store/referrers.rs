@@ -196,13 +196,18 @@ impl SignatureStore {
         let change = self.begin_change(repository, digest, Some(subject));
         self.blobs.delete(&key).await?;
         // The link stays, for a push that another replica may just have acknowledged; without a record it counts for
-        // nothing, and the collector takes it.
-        let stale = Stale {
-            subject: Some(subject.clone()),
+        // nothing, and the collector takes it. Its row is left to the journal: who ends in the middle of deriving it
+        // leaves the entry to the others.
+        let rows = Stale {
             links: vec![digest.clone()],
             ..Stale::of(repository)
         };
-        self.derive_or_journal(&stale).await?;
+        self.put_in_journal(&rows).await?;
+        let list = Stale {
+            subject: Some(subject.clone()),
+            ..Stale::of(repository)
+        };
+        self.derive_or_journal(&list).await?;
         change.finished();
         Ok(())
     }

@@ -82,15 +82,18 @@ pub(super) struct Published {
     pub(super) first_seen: Instant,
 }
 
-/// A collector is deleting what a push relies on, or has.
+/// What a push fails to do whose objects are taken away under it.
+pub(in crate::store) const KEEP: &str = "keep what is being deleted";
+
+/// A collector or a deletion takes away what a push relies on, or has.
 #[derive(Debug, thiserror::Error)]
-#[error("it was about to be collected")]
+#[error("it is being deleted at this moment")]
 struct Swept;
 
 /// What a push is told that has to be repeated.
 pub(in crate::store) fn swept() -> StoreError {
     StoreError::Unavailable {
-        operation: "keep what is being collected",
+        operation: KEEP,
         source: Box::new(Swept),
     }
 }
