@@ -5,9 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use regseal::app::collect::{self, CollectError};
-use regseal::app::rebuild::{self, RebuildError};
-use regseal::app::{self, App, StartError};
+use regseal::app::{self, App, CommandError, StartError, collect, rebuild};
 use regseal::cli::{self, Cli, Command, Exit};
 use regseal::config::{self, Environment, Flags};
 use regseal::telemetry;
@@ -66,10 +64,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     if let Some(error) = error.downcast_ref::<StartError>() {
         return error.exit();
     }
-    if let Some(error) = error.downcast_ref::<RebuildError>() {
-        return error.exit();
-    }
-    if let Some(error) = error.downcast_ref::<CollectError>() {
+    if let Some(error) = error.downcast_ref::<CommandError>() {
         return error.exit();
     }
     Exit::Undecided

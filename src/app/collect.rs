@@ -4,50 +4,23 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use thiserror::Error;
 
-use super::{StartError, open_beside};
+use super::{CommandError, open_beside};
 use crate::cli::{self, Exit, OutputForm};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
-use crate::store::StoreError;
 use crate::store::collect::{Collected, Config, Options, Scrubbed};
-
-/// Why nothing, or not everything, was collected.
-#[derive(Debug, Error)]
-pub enum CollectError {
-    /// The stores cannot be opened.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// The stores failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The result cannot be written.
-    #[error("cannot write the result")]
-    Output(#[from] io::Error),
-}
-
-impl CollectError {
-    /// How the process ends.
-    #[must_use]
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::Start(error) => error.exit(),
-            Self::Store(_) | Self::Output(_) => Exit::Undecided,
-        }
-    }
-}
 
 /// Collects, and says what was found and done; [`Exit::No`] if a scrub has found damage.
 ///
 /// # Errors
-/// See [`CollectError`]; the next run goes on.
+/// See [`CommandError`]; the next run goes on.
 pub async fn collect(
     settings: &Settings,
     options: &cli::Gc,
     form: OutputForm,
     out: &mut dyn Write,
-) -> Result<Exit, CollectError> {
+) -> Result<Exit, CommandError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = open_beside(settings, &clock).await?.signatures;
     let config = Config {

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::auth::AuthError;
 use crate::cli::Exit;
+use crate::store::StoreError;
 use crate::store::blob::s3;
 use crate::store::index::{embedded, redis};
 
@@ -76,6 +77,31 @@ impl StartError {
             | Self::Certificate { .. }
             | Self::Embedded(_)
             | Self::Auth(_) => Exit::Undecided,
+        }
+    }
+}
+
+/// Why a command that works on the stores did not come to its end.
+#[derive(Debug, Error)]
+pub enum CommandError {
+    /// The stores cannot be opened.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The stores failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The result cannot be written.
+    #[error("cannot write the result")]
+    Output(#[from] io::Error),
+}
+
+impl CommandError {
+    /// How the process ends.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Start(error) => error.exit(),
+            Self::Store(_) | Self::Output(_) => Exit::Undecided,
         }
     }
 }

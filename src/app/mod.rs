@@ -32,7 +32,7 @@ use contact::Contact;
 use data_plane::DataPlane;
 use maintenance::Maintenance;
 
-pub use error::StartError;
+pub use error::{CommandError, StartError};
 pub use stores::{Stores, open_beside, open_stores};
 
 /// A regseal whose listeners are bound and whose stores are open.

@@ -5,49 +5,23 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
 use serde_json::json;
-use thiserror::Error;
 
-use super::{StartError, open_stores};
+use super::{CommandError, StartError, open_stores};
 use crate::cli::{Exit, OutputForm};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
-use crate::store::{Difference, Progress, SignatureStore, StoreError, Summary};
-
-/// Why an index was neither rebuilt nor compared.
-#[derive(Debug, Error)]
-pub enum RebuildError {
-    /// The stores cannot be opened.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// The stores failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The result cannot be written.
-    #[error("cannot write the result")]
-    Output(#[from] io::Error),
-}
-
-impl RebuildError {
-    /// How the process ends.
-    #[must_use]
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::Start(error) => error.exit(),
-            Self::Store(_) | Self::Output(_) => Exit::Undecided,
-        }
-    }
-}
+use crate::store::{Difference, Progress, SignatureStore, Summary};
 
 /// Rebuilds the index, and says what it found; [`Exit::Undecided`] if another process has begun the same since, which
 /// then completes it.
 ///
 /// # Errors
-/// See [`RebuildError`]; the index is then incomplete, and rebuilt by the next process that serves.
+/// See [`CommandError`]; the index is then incomplete, and rebuilt by the next process that serves.
 pub async fn rebuild(
     settings: &Settings,
     form: OutputForm,
     out: &mut dyn Write,
-) -> Result<Exit, RebuildError> {
+) -> Result<Exit, CommandError> {
     let store = open(settings).await?;
     let shown = io::stderr().is_terminal();
     let rebuilt = store
@@ -74,12 +48,12 @@ pub async fn rebuild(
 /// rebuilt or repaired.
 ///
 /// # Errors
-/// See [`RebuildError`].
+/// See [`CommandError`].
 pub async fn verify(
     settings: &Settings,
     form: OutputForm,
     out: &mut dyn Write,
-) -> Result<Exit, RebuildError> {
+) -> Result<Exit, CommandError> {
     let store = open(settings).await?;
     // Looked at before and after: an index that was cleared meanwhile is wrong about nothing.
     let mut settled = store.index_is_settled().await?;
