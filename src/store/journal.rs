@@ -6,32 +6,19 @@
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use moka::future::Cache;
 use tracing::warn;
 
 use crate::clock::UnixMillis;
-
-use crate::oci::{Digest, RepositoryName, Tag};
+use crate::oci::{Digest, RepositoryName};
 
 use super::blob::{Condition, Key};
 use super::error::StoreError;
 use super::index::IndexError;
 use super::layout;
-use super::records::{Link, Referrer, Stale, TagVersion};
+use super::records::{Link, Stale};
 use super::signatures::{Health, IndexHealth, PAGE, PARALLEL, SignatureStore};
-
-/// How often a subject is derived again when it changes meanwhile, before it is left to the next repair.
-const ATTEMPTS: usize = 8;
-/// How long it is remembered that rows were unknown, until it is known that the repository exists.
-const SUSPECTED: Duration = Duration::from_secs(60);
-/// How long a repository is left alone after it was derived because of a read.
-const HEALED: Duration = Duration::from_secs(10);
-/// Repositories remembered whose rows were found unknown.
-const REMEMBERED: usize = 4096;
 
 /// What this process knows about the index's failures.
 #[derive(Debug)]
@@ -51,12 +38,6 @@ pub(super) struct Journal {
     /// The last look found index and object store in use.
     index_answers: AtomicBool,
     objects_answer: AtomicBool,
-    /// Repositories whose rows were found unknown.
-    unknown: Mutex<BTreeSet<RepositoryName>>,
-    /// Repositories of which the same was met by a request that proves nothing, perhaps not even that they exist.
-    suspected: Cache<RepositoryName, ()>,
-    /// Repositories that were derived a short time ago: an index that forgets is not filled all the time.
-    healed: Cache<RepositoryName, ()>,
 }
 
 impl Journal {
@@ -74,15 +55,6 @@ impl Journal {
             complete: AtomicBool::new(false),
             index_answers: AtomicBool::new(true),
             objects_answer: AtomicBool::new(true),
-            unknown: Mutex::default(),
-            suspected: Cache::builder()
-                .max_capacity(REMEMBERED as u64)
-                .time_to_live(SUSPECTED)
-                .build(),
-            healed: Cache::builder()
-                .max_capacity(REMEMBERED as u64)
-                .time_to_live(HEALED)
-                .build(),
         }
     }
 
@@ -93,15 +65,6 @@ impl Journal {
 
     fn suspect(&self) {
         self.suspicions.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// Notes unknown rows of what may be no repository at all.
-    pub(super) async fn suspect_unknown(&self, repository: &RepositoryName) {
-        self.suspected.insert(repository.clone(), ()).await;
-    }
-
-    fn unknown(&self) -> MutexGuard<'_, BTreeSet<RepositoryName>> {
-        self.unknown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -285,19 +248,6 @@ impl SignatureStore {
         self.repair(&stale).await
     }
 
-    pub(super) async fn repair(&self, stale: &Stale) -> Result<(), StoreError> {
-        if let Some(subject) = &stale.subject {
-            self.derive_subject(&stale.repository, subject).await?;
-        }
-        for digest in &stale.links {
-            self.derive_link(&stale.repository, digest).await?;
-        }
-        if let Some(Ok(tag)) = stale.tag.as_deref().map(str::parse) {
-            self.derive_tag(&stale.repository, &tag).await?;
-        }
-        Ok(())
-    }
-
     /// Awaits a write to the index; when it fails, notes in the journal what is stale. Fails only if that fails too.
     pub(super) async fn index_or_journal(
         &self,
@@ -356,129 +306,11 @@ impl SignatureStore {
         );
     }
 
-    /// Makes the index's rows of a subject those of its records, under the subject's generation; returns how many.
-    pub(super) async fn derive_subject(
-        &self,
-        repository: &RepositoryName,
-        subject: &Digest,
-    ) -> Result<usize, StoreError> {
-        for _ in 0..ATTEMPTS {
-            let generation = self.index.generation(repository, subject).await?;
-            let referrers: Vec<Referrer> = self.stored_referrers(repository, subject).await?;
-            let count = referrers.len();
-            let replaced = self
-                .index
-                .replace_subject(repository, subject, referrers, generation)
-                .await?;
-            if replaced {
-                return Ok(count);
-            }
-        }
-        Err(StoreError::Unavailable {
-            operation: "derive a subject that keeps changing",
-            source: Box::new(Busy),
-        })
-    }
-
-    /// Makes the index's row of a link that of its record.
-    ///
-    /// Without a generation: written, then compared with the record again, until both agree. Whoever changes the
-    /// record after the last comparison writes the row after it too, so the row ends as the record does.
-    pub(super) async fn derive_link(
-        &self,
-        repository: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<(), StoreError> {
-        let mut record = self.readable_link(repository, digest).await?;
-        loop {
-            match &record {
-                Some(link) => {
-                    let row = [(digest.clone(), link.clone())];
-                    self.index.put_links(repository, &row).await?;
-                }
-                None => self.index.remove_link(repository, digest).await?,
-            }
-            let now = self.readable_link(repository, digest).await?;
-            if now == record {
-                return Ok(());
-            }
-            record = now;
-        }
-    }
-
-    /// A link by its records; none, also if it is damaged: one of them must not keep the others from being derived.
-    pub(super) async fn readable_link(
-        &self,
-        repository: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<Option<Link>, StoreError> {
-        match self.stored_link(repository, digest).await {
-            Err(StoreError::Corrupt { key }) => {
-                tracing::error!(%key, "a link cannot be read");
-                Ok(None)
-            }
-            outcome => outcome,
-        }
-    }
-
-    /// Gives the index every version of a tag. Versions are never changed or removed.
-    async fn derive_tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
-        let versions: Vec<(u64, TagVersion)> = self.stored_tag_versions(repository, tag).await?;
-        for (number, version) in versions {
-            self.index
-                .put_tag_version(repository, tag, number, &version)
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// Notes that the index has lost the rows of a repository, or never had them.
-    pub(super) fn note_unknown(&self, repository: &RepositoryName) {
-        let mut unknown = self.journal.unknown();
-        if unknown.len() < REMEMBERED {
-            unknown.insert(repository.clone());
-        }
-    }
-
-    /// The registry behind has shown this repository: if its rows were unknown, that is worth mending.
-    pub fn note_shown(&self, repository: &RepositoryName) {
-        if self.journal.suspected.contains_key(repository) {
-            self.note_unknown(repository);
-        }
-    }
-
-    /// Derives the repositories whose rows were found unknown, so that their absence is known from then on. To be
-    /// called on a timer. While the index is being rebuilt that does it.
-    ///
-    /// # Errors
-    /// Index or object store are unavailable; a later read finds what is left again.
-    pub async fn heal(&self) -> Result<usize, StoreError> {
-        let unknown = std::mem::take(&mut *self.journal.unknown());
-        if unknown.is_empty() || !self.index.complete().await? {
-            return Ok(0);
-        }
-        let mut count = 0;
-        for repository in unknown {
-            if self.journal.healed.contains_key(&repository) {
-                continue;
-            }
-            self.derive_repository(&repository, &|_| ()).await?;
-            self.journal.healed.insert(repository, ()).await;
-            count += 1;
-        }
-        Ok(count)
-    }
-
     /// Refreshes what [`health`](Self::health) says of completeness.
     pub(super) fn note_complete(&self) {
         self.journal.complete.store(true, Ordering::Relaxed);
     }
 }
-
-/// A subject changed during each attempt to derive it.
-#[derive(Debug, thiserror::Error)]
-#[error("it changed during every attempt")]
-struct Busy;
 
 #[cfg(test)]
 mod tests {
@@ -594,24 +426,6 @@ mod tests {
             .unwrap();
         assert_eq!(fixture.store.repair_journal().await.unwrap(), 1);
         assert_eq!(fixture.store.health().index, IndexHealth::Incomplete);
-    }
-
-    #[tokio::test]
-    async fn only_a_repository_that_was_shown_is_derived_because_of_a_read() {
-        let fixture = Fixture::new();
-        let store = &fixture.store;
-        store.repair_journal().await.unwrap();
-        // Complete as a whole, and without the rows of any repository, as a server that lost some.
-        let name = repository();
-        let digest = subject();
-        assert_eq!(store.link(&name, &digest).await.unwrap(), None);
-        let epoch = store.index.epoch().await.unwrap();
-        assert!(store.index.set_complete(epoch).await.unwrap());
-        assert_eq!(store.heal().await.unwrap(), 0);
-        store.note_shown(&name);
-        assert_eq!(store.heal().await.unwrap(), 1);
-        store.note_shown(&"other".parse().unwrap());
-        assert_eq!(store.heal().await.unwrap(), 0);
     }
 
     #[tokio::test]

@@ -19,6 +19,8 @@ mod agreement;
 mod captured_tag;
 mod content;
 mod deletion;
+mod derive;
+mod heal;
 mod journal;
 mod locks;
 mod metrics;

@@ -36,7 +36,7 @@ impl SignatureStore {
                 Ok(Lookup::Found(referrers)) => return Ok(oldest_first(referrers)),
                 Ok(Lookup::Absent) => return Ok(Vec::new()),
                 Ok(Lookup::Unknown) => {
-                    self.note_unknown(repository);
+                    self.unknown.note(repository);
                     generation = self.index.generation(repository, subject).await.ok();
                 }
                 Err(error) => self.index_read_failed(&error),

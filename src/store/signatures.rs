@@ -20,6 +20,7 @@ use super::captured_tag::Unions;
 use super::collect::look::{self, Collections};
 use super::content::{self, Content};
 use super::error::StoreError;
+use super::heal::Unknown;
 use super::index::{Lookup, ReferrersIndex};
 use super::journal::Journal;
 use super::layout;
@@ -49,6 +50,7 @@ pub struct SignatureStore {
     pub(super) tags: Locks,
     pub(super) rebuilding: tokio::sync::Mutex<()>,
     pub(super) journal: Journal,
+    pub(super) unknown: Unknown,
     pub(super) owed: Owed,
     pub(super) told: Told,
     pub(super) staged: StagingQueue,
@@ -112,6 +114,7 @@ impl SignatureStore {
             tags: Locks::default(),
             rebuilding: tokio::sync::Mutex::default(),
             journal: Journal::new(),
+            unknown: Unknown::default(),
             owed: Owed::default(),
             told: Told::default(),
             staged: StagingQueue::default(),
@@ -134,7 +137,7 @@ impl SignatureStore {
             match self.index.link(repository, digest).await {
                 Ok(Lookup::Found(link)) => return Ok(Some(link)),
                 Ok(Lookup::Absent) => return Ok(None),
-                Ok(Lookup::Unknown) => self.journal.suspect_unknown(repository).await,
+                Ok(Lookup::Unknown) => self.unknown.suspect(repository).await,
                 Err(error) => self.index_read_failed(&error),
             }
         }

@@ -25,7 +25,7 @@ impl SignatureStore {
                     ..Stale::of(repository)
                 }),
                 Ok(Lookup::Absent) => return Ok(Vec::new()),
-                Ok(Lookup::Unknown) => self.note_unknown(repository),
+                Ok(Lookup::Unknown) => self.unknown.note(repository),
                 Err(error) => self.index_read_failed(&error),
             }
         }

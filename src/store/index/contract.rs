@@ -21,15 +21,15 @@ pub(super) async fn holds_for(index: &dyn ReferrersIndex) {
     every_row_is_walked(index).await;
 }
 
-fn repository() -> RepositoryName {
+pub(super) fn repository() -> RepositoryName {
     "a/b".parse().unwrap()
 }
 
-fn digest(text: &str) -> Digest {
+pub(super) fn digest(text: &str) -> Digest {
     Digest::sha256(text.as_bytes())
 }
 
-fn referrer(subject: &str, text: &str) -> Referrer {
+pub(super) fn referrer(subject: &str, text: &str) -> Referrer {
     Referrer {
         repository: repository(),
         subject: digest(subject),

@@ -13,10 +13,9 @@ use std::time::Duration;
 
 use super::{Config, Mode, RedisIndex, Server};
 use crate::backends::redis::RedisServer;
-use crate::clock::UnixMillis;
-use crate::oci::{Descriptor, Digest, RepositoryName};
+use crate::store::index::contract::{digest, referrer, repository};
 use crate::store::index::{Lookup, ReferrersIndex};
-use crate::store::records::{Link, LinkKind, Referrer, Source};
+use crate::store::records::{Link, LinkKind, Referrer};
 
 fn server(port: u16) -> Server {
     Server {
@@ -55,30 +54,6 @@ fn sentinel(ports: &[u16]) -> Config {
 
 async fn open(config: Config) -> RedisIndex {
     RedisIndex::open(config).await.unwrap()
-}
-
-fn repository() -> RepositoryName {
-    "a/b".parse().unwrap()
-}
-
-fn digest(text: &str) -> Digest {
-    Digest::sha256(text.as_bytes())
-}
-
-fn referrer(subject: &str, text: &str) -> Referrer {
-    Referrer {
-        repository: repository(),
-        subject: digest(subject),
-        descriptor: Descriptor {
-            media_type: "application/x".to_owned(),
-            digest: digest(text),
-            size: 3,
-            artifact_type: Some("a/b".to_owned()),
-            annotations: None,
-        },
-        source: Source::Captured,
-        time: UnixMillis::new(7),
-    }
 }
 
 fn link() -> Link {
