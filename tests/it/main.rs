@@ -23,6 +23,7 @@ mod support;
 mod bypass;
 mod capture;
 mod clients;
+mod collection;
 mod companion_tags;
 mod disguise;
 mod durability;
