@@ -103,3 +103,18 @@ async fn slots_may_move_to_another_node() {
     assert_eq!(found(&index, "s").await, [referrer("s", "r")]);
     assert!(absent(&index, "other").await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fewer_than_half_of_the_sentinels_are_not_believed() {
+    let set = RedisSentinel::start();
+    let nobody = || {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.local_addr().unwrap().port()
+    };
+    let [one, two] = [set.sentinels[0], set.sentinels[1]];
+    let most = open(sentinel(&[one, two, nobody()])).await;
+    fill(&most).await;
+    let few = open(sentinel(&[one, nobody(), nobody()])).await;
+    assert!(few.complete().await.is_err());
+    assert!(few.put_referrer(&referrer("s", "r")).await.is_err());
+}
