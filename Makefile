@@ -17,8 +17,8 @@ SHELL := bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 # command:package
-DEBIAN := curl:curl dockerd:docker.io docker-registry:docker-registry jq:jq ps:procps redis-server:redis-server \
-	shellcheck:shellcheck skopeo:skopeo
+DEBIAN := curl:curl dockerd:docker.io docker-registry:docker-registry jq:jq podman:podman ps:procps \
+	redis-server:redis-server shellcheck:shellcheck skopeo:skopeo
 
 # Each test tool is a module of its own; the built file carries the pinned version, so a changed pin builds anew.
 version = $(shell awk '$$1 == "require" && NF == 3 { print $$3 }' tests/tools/$1/go.mod)
