@@ -6,9 +6,11 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::{Descriptor, Digest, media_type, strict_json};
+use super::{Descriptor, Digest, lookalike, media_type, strict_json};
 
 /// What a manifest is, by its media type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +68,47 @@ pub enum ManifestError {
         "the manifest has fields of both an image manifest and an index, or those of another kind than its type"
     )]
     Ambiguous,
+    /// A key that parsers which fold case read as another one.
+    #[error("the manifest has the key {0:?}, which some read as another one")]
+    Disguised(String),
 }
+
+/// The keys of a manifest that decide what it is; no other may be read as one of them.
+const FIELDS: [&str; 11] = [
+    "schemaVersion",
+    "mediaType",
+    "artifactType",
+    "config",
+    "layers",
+    "blobs",
+    "manifests",
+    "subject",
+    "annotations",
+    "fsLayers",
+    "history",
+];
+/// The same of a descriptor.
+const DESCRIPTOR_FIELDS: [&str; 8] = [
+    "mediaType",
+    "digest",
+    "size",
+    "urls",
+    "annotations",
+    "data",
+    "platform",
+    "artifactType",
+];
+/// Types of a configuration that clients take for one of an image. Docker is content with some that old registries and
+/// programs got wrong, and with none.
+const IMAGE_CONFIGS: [&str; 5] = [
+    "application/octet-stream",
+    "application/json",
+    "text/html",
+    "text/plain",
+    "",
+];
+/// Beginnings of such types: docker asks for no more.
+const IMAGE_CONFIG_FAMILIES: [&str; 2] = ["application/vnd.oci.image", "application/vnd.docker"];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -92,6 +134,7 @@ impl Manifest {
             return Err(ManifestError::NoObject);
         }
         let document: Document = strict_json::from_slice(bytes)?;
+        refuse_disguised(bytes)?;
         let media_type = match document.media_type.filter(|body| !body.is_empty()) {
             Some(body) if !content_type.is_empty() && body != content_type => {
                 return Err(ManifestError::MediaTypeMismatch {
@@ -154,10 +197,66 @@ impl Manifest {
         }
     }
 
+    /// Whether some client would take it for an image, or for a list of images.
+    #[must_use]
+    pub fn is_image_to_some(&self) -> bool {
+        match self.kind {
+            ManifestKind::Image => {
+                let config = self.config.as_ref();
+                self.media_type != media_type::IMAGE_MANIFEST
+                    || config.is_none_or(|config| is_image_config(&config.media_type))
+            }
+            ManifestKind::Artifact => false,
+            ManifestKind::Index | ManifestKind::Other => true,
+        }
+    }
+
     /// Config and layers: what must be readable as a blob.
     pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
         self.config.iter().chain(&self.layers)
     }
+}
+
+/// Types are compared as clients do that care least: without case and parameters, by their beginning.
+fn is_image_config(media_type: &str) -> bool {
+    let essence = media_type::essence(media_type).to_ascii_lowercase();
+    IMAGE_CONFIGS.contains(&essence.as_str())
+        || IMAGE_CONFIG_FAMILIES
+            .iter()
+            .any(|family| essence.starts_with(family))
+}
+
+/// Many parsers take keys in any case, and the last of several: what they would read must not be something else.
+fn refuse_disguised(bytes: &[u8]) -> Result<(), ManifestError> {
+    type Keys = BTreeMap<String, IgnoredAny>;
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(bytes)?;
+    refuse_any(fields.keys(), &FIELDS)?;
+    for (name, value) in &fields {
+        let descriptors: Vec<Option<Keys>> = match name.as_str() {
+            "config" | "subject" => vec![serde_json::from_str(value.get())?],
+            "layers" | "blobs" | "manifests" => {
+                serde_json::from_str::<Option<_>>(value.get())?.unwrap_or_default()
+            }
+            _ => continue,
+        };
+        for descriptor in descriptors.iter().flatten() {
+            refuse_any(descriptor.keys(), &DESCRIPTOR_FIELDS)?;
+        }
+    }
+    Ok(())
+}
+
+fn refuse_any<'a>(
+    keys: impl Iterator<Item = &'a String>,
+    fields: &[&str],
+) -> Result<(), ManifestError> {
+    for key in keys {
+        let is_field = |field: &&str| lookalike::folded(field) == lookalike::folded(key);
+        if !fields.contains(&key.as_str()) && fields.iter().any(is_field) {
+            return Err(ManifestError::Disguised(key.clone()));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -228,6 +327,23 @@ mod tests {
                 "repeated key",
             ),
             (
+                image(r#","Config":null"#),
+                media_type::IMAGE_MANIFEST,
+                "a key in another case",
+            ),
+            (
+                image(",\"layer\u{17f}\":[]"),
+                media_type::IMAGE_MANIFEST,
+                "a letter that folds",
+            ),
+            (
+                image(&format!(
+                    r#","subject":{{"digest":"{DIGEST}","MediaType":"a/b"}}"#
+                )),
+                media_type::IMAGE_MANIFEST,
+                "a key of a descriptor in another case",
+            ),
+            (
                 image(r#","annotations":{"a":1}"#),
                 media_type::IMAGE_MANIFEST,
                 "annotation that is no string",
@@ -250,6 +366,49 @@ mod tests {
                 "{why}"
             );
         }
+    }
+
+    #[test]
+    fn what_some_client_takes_for_an_image_is_one() {
+        let empty = "application/vnd.oci.empty.v1+json";
+        let config = |media_type: &str| image("").replace("application/x-config", media_type);
+        for (body, content_type, expected) in [
+            (
+                config(media_type::IMAGE_CONFIG),
+                media_type::IMAGE_MANIFEST,
+                true,
+            ),
+            (
+                config(media_type::DOCKER_CONFIG),
+                media_type::IMAGE_MANIFEST,
+                true,
+            ),
+            (
+                config("application/octet-stream"),
+                media_type::IMAGE_MANIFEST,
+                true,
+            ),
+            (config(""), media_type::IMAGE_MANIFEST, true),
+            ("{}".to_owned(), media_type::IMAGE_MANIFEST, true),
+            (config(empty), media_type::IMAGE_MANIFEST, false),
+            (config(empty), media_type::DOCKER_MANIFEST, true),
+            ("{}".to_owned(), media_type::ARTIFACT_MANIFEST, false),
+            ("{}".to_owned(), media_type::IMAGE_INDEX, true),
+            ("{}".to_owned(), "application/x-unknown", true),
+        ] {
+            let manifest = Manifest::parse(body.as_bytes(), content_type).unwrap();
+            assert_eq!(
+                manifest.is_image_to_some(),
+                expected,
+                "{content_type}: {body}"
+            );
+        }
+    }
+
+    #[test]
+    fn annotations_have_what_keys_they_like() {
+        let body = image(r#","annotations":{"Layers":"a","layers":"b"}"#);
+        assert!(Manifest::parse(body.as_bytes(), media_type::IMAGE_MANIFEST).is_ok());
     }
 
     #[test]

@@ -12,8 +12,13 @@ pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.
 pub const DOCKER_MANIFEST_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 /// The configuration of an OCI image.
 pub const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// The configuration of a Docker image.
+pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 /// A payload in a cosign `.sig` manifest.
 pub const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+
+/// An attestation in a cosign `.att` manifest.
+pub const DSSE_ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
 
 /// Every manifest type that is asked for when regseal itself fetches a manifest: old registries answer 404 for a
 /// type that the `Accept` header does not name.

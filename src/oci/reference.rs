@@ -16,6 +16,17 @@ pub enum Reference {
     Digest(Digest),
 }
 
+impl Reference {
+    /// The tag, if it is one.
+    #[must_use]
+    pub fn tag(&self) -> Option<&Tag> {
+        match self {
+            Self::Tag(tag) => Some(tag),
+            Self::Digest(_) => None,
+        }
+    }
+}
+
 /// Neither a tag nor a digest; a colon says that a digest was meant.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum InvalidReference {
