@@ -6,8 +6,9 @@ use serde_json::{Map, Value as Json};
 
 use super::kind::names_secret;
 use super::section::{Content, Declared};
-use super::written::{Origin, Value};
+use super::written::Origin;
 use crate::secret::HIDDEN;
+use crate::yaml::Value;
 
 /// YAML with the origin of each value in a comment.
 pub(super) fn yaml(keys: &[Declared]) -> String {

@@ -19,8 +19,8 @@ mod written;
 
 pub use self::mistake::{ConfigErrors, Mistake, Problem};
 pub use self::settings::{
-    Admin, Auth, Capture, CaptureMode, Gc, Index, Limits, Listen, LogFormat, Redis, S3, Settings,
-    Storage, Telemetry, Timeouts, Upstream,
+    Admin, Auth, Capture, CaptureMode, Gc, Index, Keys, Limits, Listen, LogFormat, Policy, Redis,
+    S3, ServiceAccount, Settings, Storage, Telemetry, Timeouts, TokenRelay, Upstream,
 };
 pub use self::sources::{Environment, Flags};
 pub use self::written::Origin;

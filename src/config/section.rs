@@ -8,8 +8,9 @@ use serde_json::Value as Json;
 
 use super::kind::{Kind, SecretFile, SecretText};
 use super::mistake::{Mistake, Problem};
-use super::written::{Node, Origin, Source, Value, Written};
+use super::written::{Origin, Source, Written};
 use crate::secret::Secret;
+use crate::yaml::{Node, Value, nearest};
 
 /// A key that was asked for.
 #[derive(Debug)]
@@ -355,10 +356,7 @@ impl<'a> Section<'a> {
     /// The declared key that `key` looks like a slip of.
     fn nearest(&self, key: &str) -> Option<String> {
         let names = self.declared.iter().map(|declared| declared.name);
-        let (distance, name) = names
-            .map(|name| (strsim::damerau_levenshtein(name, key), name))
-            .min()?;
-        (distance <= 1.max(name.len() / 3)).then(|| name.to_owned())
+        nearest(names, key).map(str::to_owned)
     }
 
     fn declare(&mut self, name: &'static str, about: &'static str, content: Content) {

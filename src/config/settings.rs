@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Uri;
 use tracing::Level;
 
+use crate::secret::Secret;
 use crate::store::OnSubjectDelete;
 use crate::store::blob::s3;
 use crate::store::index::redis;
@@ -26,10 +27,14 @@ pub struct Settings {
     pub storage: Storage,
     /// Where the index is.
     pub index: Index,
+    /// Keys of cryptography.
+    pub keys: Keys,
     /// What is captured.
     pub capture: Capture,
     /// When what nothing refers to is deleted.
     pub gc: Gc,
+    /// Which images need whose signature.
+    pub policy: Policy,
     /// Deadlines.
     pub timeouts: Timeouts,
     /// Bounds of memory and concurrency.
@@ -50,8 +55,10 @@ pub struct Listen {
 /// Where operators connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
-    /// The address of the listener for health and metrics.
+    /// The address of the listener for health, metrics and the admin API.
     pub address: SocketAddr,
+    /// What a caller of the admin API shows; none: there is no such API.
+    pub token: Option<Secret>,
 }
 
 /// The registry behind.
@@ -63,13 +70,53 @@ pub struct Upstream {
     pub ca: Option<PathBuf>,
     /// Whether 404 may mean "not for you".
     pub hides_private_repositories: bool,
+    /// The credentials of work that no caller asked for.
+    pub service_account: Option<ServiceAccount>,
+}
+
+/// Credentials for the registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceAccount {
+    /// The user.
+    pub username: String,
+    /// The password.
+    pub password: Secret,
 }
 
 /// Decisions about callers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Auth {
+    /// Whether challenges name regseal's own token service.
+    pub token_relay: TokenRelay,
+    /// The token services that a challenge may name beside that of the registry's own host.
+    pub realms: Vec<Uri>,
     /// How long a positive decision is believed.
     pub cache_ttl: Duration,
+}
+
+/// Whether challenges name regseal's own token service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenRelay {
+    /// Where a rule of the policy rejects.
+    Auto,
+    /// Never.
+    Off,
+}
+
+/// Keys of cryptography.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keys {
+    /// Files with the keys that seal what is kept outside; the first seals, all open.
+    pub sealing: Vec<PathBuf>,
+}
+
+/// Which images need whose signature.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// The policy file; none: everything is allowed.
+    pub file: Option<PathBuf>,
+    /// The directory with notation's trust policy and trust stores.
+    pub trust_directory: Option<PathBuf>,
 }
 
 /// Where objects are kept.

@@ -6,11 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_saphyr::UserMessageFormatter;
-
 use super::kind::names_secret;
 use super::mistake::{ConfigErrors, Mistake, Problem};
-use super::written::{Node, Origin, Source, Value, Written};
+use super::written::{Origin, Source, Written};
+use crate::yaml::{Node, Value};
 
 /// The prefix of our variables. What follows is the key, `__` for each dot.
 const PREFIX: &str = "REGSEAL__";
@@ -49,6 +48,7 @@ pub struct Flags {
 pub struct Environment {
     pub(super) directory: PathBuf,
     variables: Vec<(OsString, OsString)>,
+    docker_config: Option<PathBuf>,
 }
 
 impl Environment {
@@ -58,16 +58,33 @@ impl Environment {
         directory: impl Into<PathBuf>,
         variables: impl IntoIterator<Item = (N, V)>,
     ) -> Self {
-        let mut variables: Vec<_> = variables
+        let variables: Vec<(OsString, OsString)> = variables
             .into_iter()
             .map(|(name, value)| (name.into(), value.into()))
+            .collect();
+        let place = |name: &str| {
+            let mut variables = variables.iter();
+            let (_, value) = variables.find(|(found, value)| found == name && !value.is_empty())?;
+            Some(PathBuf::from(value))
+        };
+        let docker = place("DOCKER_CONFIG").or_else(|| Some(place("HOME")?.join(".docker")));
+        let docker_config = docker.map(|docker| docker.join("config.json"));
+        let mut variables: Vec<_> = variables
+            .into_iter()
             .filter(|(name, _): &(OsString, OsString)| name.to_str().is_some_and(is_ours))
             .collect();
         variables.sort();
         Self {
             directory: directory.into(),
             variables,
+            docker_config,
         }
+    }
+
+    /// Where `docker login` writes its credentials.
+    #[must_use]
+    pub fn docker_config(&self) -> Option<&Path> {
+        self.docker_config.as_deref()
     }
 
     /// The environment of this process.
@@ -149,14 +166,11 @@ fn file(path: &Path, text: &str, mistakes: &mut Vec<Mistake>) -> Vec<Written> {
             report(Origin::File(path), Problem::Unexpected { expected, found })
         }
         Err(error) => {
-            let origin = match error.location() {
-                Some(location) if location.line() > 0 => Origin::Line(path, location.line()),
-                Some(_) | None => Origin::File(path),
+            let origin = match error.line {
+                Some(line) => Origin::Line(path, line),
+                None => Origin::File(path),
             };
-            report(
-                origin,
-                Problem::Syntax(error.render_with_formatter(&UserMessageFormatter)),
-            )
+            report(origin, Problem::Syntax(error.problem))
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod capture;
 mod network;
+mod policy;
 mod process;
 mod redis;
 mod s3;
@@ -35,7 +36,7 @@ pub(super) fn read(keys: &mut Section<'_>, needed: Needed) -> Option<Settings> {
     });
     let auth = keys.section("auth", "Decisions about callers.", network::auth);
     let stores = stores::read(keys);
-    keys.section(
+    let cryptographic = keys.section(
         "keys",
         "Keys for sealing and signing.",
         stores::cryptographic,
@@ -46,11 +47,7 @@ pub(super) fn read(keys: &mut Section<'_>, needed: Needed) -> Option<Settings> {
         capture::capture,
     );
     let gc = keys.section("gc", "When what nothing refers to is deleted.", capture::gc);
-    keys.later(
-        "policy",
-        "The policy file: which images need whose signature.",
-    );
-    keys.later("trust", "The trust directory for verification.");
+    let policy = policy::read(keys);
     keys.later("webhooks", "Receivers of events.");
     let timeouts = keys.section("timeouts", "Deadlines.", process::timeouts);
     let limits = keys.section(
@@ -60,15 +57,18 @@ pub(super) fn read(keys: &mut Section<'_>, needed: Needed) -> Option<Settings> {
     );
     let telemetry = keys.section("telemetry", "Logs, traces and metrics.", process::telemetry);
     let (storage, index) = stores?.with(&timeouts);
+    policy.check_sealing(keys, &storage, &cryptographic);
     Some(Settings {
         listen,
         admin,
         upstream,
         auth,
+        keys: cryptographic,
         storage,
         index,
         capture,
         gc,
+        policy: policy.settings,
         timeouts,
         limits,
         telemetry,

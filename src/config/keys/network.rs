@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Needed;
-use crate::config::kind::{Address, Choice, FilePath, Flag, Span, Url};
+use crate::config::kind::{Address, Choice, FilePath, Flag, Name, SecretFile, Span, Url, Urls};
+use crate::config::mistake::Problem;
 use crate::config::section::Section;
-use crate::config::settings::{Admin, Auth, Listen, Upstream};
+use crate::config::settings::{Admin, Auth, Listen, ServiceAccount, TokenRelay, Upstream};
 
 pub(super) fn listen(keys: &mut Section<'_>) -> Listen {
     let listen = Listen {
@@ -33,16 +34,21 @@ pub(super) fn listen(keys: &mut Section<'_>) -> Listen {
 }
 
 pub(super) fn admin(keys: &mut Section<'_>) -> Admin {
-    let admin = Admin {
-        address: keys.value(
-            "address",
-            "The address and port of health and metrics.",
-            &Address,
-            SocketAddr::from(([127, 0, 0, 1], 8081)),
-        ),
-    };
-    keys.later("token_file", "The bearer token of the admin API.");
-    admin
+    let address = keys.value(
+        "address",
+        "The address and port of health and metrics, and of the admin API.",
+        &Address,
+        SocketAddr::from(([127, 0, 0, 1], 8081)),
+    );
+    let token = keys.optional(
+        "token_file",
+        "The file with the bearer token of the admin API. Without it there is no such API.",
+        &SecretFile,
+    );
+    Admin {
+        address,
+        token: token.map(|(_, token)| token),
+    }
 }
 
 /// The registry behind; there is none only if a mistake was reported or if it is not needed.
@@ -69,27 +75,57 @@ pub(super) fn upstream(keys: &mut Section<'_>, needed: Needed) -> Option<Upstrea
         "The certificate regseal shows to the registry.",
     );
     keys.later("client_key", "The key of that certificate.");
-    keys.later(
+    let service_account = keys.alternative(
         "service_account",
         "The credentials of work that no caller asked for.",
+        account,
     );
     Some(Upstream {
         url: url?,
         ca,
         hides_private_repositories,
+        service_account,
+    })
+}
+
+fn account(keys: &mut Section<'_>) -> Option<ServiceAccount> {
+    let origin = keys.origin("username");
+    let is_written = keys.first_written(&["password", "password_file"]).is_some();
+    let username = keys.required("username", "The user. Required.", &Name, None);
+    let password = keys.secret(
+        ("password", "The password."),
+        ("password_file", "The file with the password."),
+    );
+    if let (Some(origin), false) = (origin, is_written) {
+        keys.report(
+            origin,
+            "username",
+            Problem::Needs("a password or password_file for the user it names"),
+        );
+    }
+    Some(ServiceAccount {
+        username: username?,
+        password: password?,
     })
 }
 
 pub(super) fn auth(keys: &mut Section<'_>) -> Auth {
-    // Before there are policies no challenge is rewritten, so both words mean the same.
-    keys.value(
-        "token_relay",
-        "Whether challenges name regseal's own token service when a policy needs it. Without effect as yet.",
-        &Choice(&[("auto", Some("auto")), ("off", Some("off"))]),
-        "auto",
-    );
-    keys.later("realms", "The token services a challenge may name.");
     Auth {
+        token_relay: keys.value(
+            "token_relay",
+            "Whether challenges name regseal's own token service where a rule of the policy rejects: auto, or off.",
+            &Choice(&[
+                ("auto", Some(TokenRelay::Auto)),
+                ("off", Some(TokenRelay::Off)),
+            ]),
+            TokenRelay::Auto,
+        ),
+        realms: keys.value(
+            "realms",
+            "The token services that a challenge of the registry may name beside that of its own host.",
+            &Urls,
+            Vec::new(),
+        ),
         cache_ttl: keys.value(
             "cache_ttl",
             "How long a positive decision of the registry is believed; at most 60s, 0s asks each time.",

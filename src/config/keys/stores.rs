@@ -4,7 +4,7 @@ use super::{redis, s3};
 use crate::config::kind::{FilePath, Files, ReadableFile};
 use crate::config::mistake::Problem;
 use crate::config::section::Section;
-use crate::config::settings::{Index, Storage, Timeouts};
+use crate::config::settings::{Index, Keys, Storage, Timeouts};
 
 /// The stores, while their deadlines, which stand in a later section, are not known.
 pub(super) struct Stores {
@@ -93,11 +93,12 @@ pub(super) fn read(keys: &mut Section<'_>) -> Option<Stores> {
     Some(Stores { storage, index })
 }
 
-/// Keys of cryptography. They are looked at, so that what is wrong shows before the version that uses them.
-pub(super) fn cryptographic(keys: &mut Section<'_>) {
-    keys.optional(
+/// Keys of cryptography.
+pub(super) fn cryptographic(keys: &mut Section<'_>) -> Keys {
+    let sealing = keys.optional(
         "sealing",
-        "Files with the keys that seal what is kept outside; the first seals, all open. Without effect as yet.",
+        "Files with the keys that seal what is kept outside; the first seals, all open. Without it one is made in the \
+         data directory; with S3 and a policy it is required, since all replicas need the same.",
         &Files,
     );
     keys.optional(
@@ -105,4 +106,7 @@ pub(super) fn cryptographic(keys: &mut Section<'_>) {
         "The file of the key that regseal signs with. Without effect as yet.",
         &ReadableFile,
     );
+    Keys {
+        sealing: sealing.unwrap_or_default(),
+    }
 }

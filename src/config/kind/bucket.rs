@@ -83,7 +83,7 @@ impl Kind for Prefix {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::written::Value;
+    use crate::yaml::Value;
 
     fn node(text: &str) -> Node {
         Node {

@@ -17,9 +17,9 @@ pub(super) use self::bucket::{Bucket, Prefix};
 pub(super) use self::quantity::{Size, Span};
 pub(super) use self::redis_url::{RedisAddress, RedisUrl};
 pub(super) use self::secret::{Files, ReadableFile, SecretFile, SecretText, names_secret};
-pub(super) use self::url::Url;
+pub(super) use self::url::{Url, Urls};
 use super::mistake::Problem;
-use super::written::{Node, Value};
+use crate::yaml::{Node, Value};
 
 /// The type of a key.
 pub(super) trait Kind {
@@ -43,43 +43,8 @@ pub(super) struct Fault {
     pub(super) problem: Problem,
 }
 
+/// How a value is refused.
 impl Node {
-    fn text(&self) -> Option<&str> {
-        match &self.value {
-            Value::Text(text) => Some(text),
-            Value::Null
-            | Value::Bool(_)
-            | Value::Integer(_)
-            | Value::Float(_)
-            | Value::List(_)
-            | Value::Mapping(_) => None,
-        }
-    }
-
-    fn integer(&self) -> Option<i128> {
-        match self.value {
-            Value::Integer(value) => Some(value),
-            Value::Null
-            | Value::Bool(_)
-            | Value::Float(_)
-            | Value::Text(_)
-            | Value::List(_)
-            | Value::Mapping(_) => None,
-        }
-    }
-
-    fn list(&self) -> Option<&[Self]> {
-        match &self.value {
-            Value::List(elements) => Some(elements),
-            Value::Null
-            | Value::Bool(_)
-            | Value::Integer(_)
-            | Value::Float(_)
-            | Value::Text(_)
-            | Value::Mapping(_) => None,
-        }
-    }
-
     /// The one fault of this value: it is not what was expected.
     fn unexpected(&self, expected: impl Into<Cow<'static, str>>) -> Vec<Fault> {
         self.fault(Problem::Unexpected {

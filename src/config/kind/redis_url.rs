@@ -178,7 +178,7 @@ fn encode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::written::Value;
+    use crate::yaml::Value;
 
     fn read(text: &str) -> Result<RedisAddress, String> {
         let node = Node {

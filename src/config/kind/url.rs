@@ -67,6 +67,40 @@ impl Kind for Url {
     }
 }
 
+/// A list of URLs that requests are sent to.
+pub(in crate::config) struct Urls;
+
+impl Kind for Urls {
+    type Value = Vec<Uri>;
+
+    fn read(&self, node: &Node, base: &Path) -> Result<Vec<Uri>, Vec<Fault>> {
+        let Some(elements) = node.list() else {
+            return Err(node.unexpected("a list of URLs"));
+        };
+        let mut urls = Vec::new();
+        let mut faults = Vec::new();
+        for element in elements {
+            match Url::BASE.read(element, base) {
+                Ok(url) => urls.push(url),
+                Err(found) => faults.extend(found),
+            }
+        }
+        if faults.is_empty() {
+            Ok(urls)
+        } else {
+            Err(faults)
+        }
+    }
+
+    fn show(&self, urls: &Vec<Uri>) -> Json {
+        urls.iter().map(|url| Url::BASE.show(url)).collect()
+    }
+
+    fn schema(&self) -> Json {
+        json!({"type": "array", "items": Url::BASE.schema(), "uniqueItems": true})
+    }
+}
+
 /// Whether the URL names a server that can be spoken to: by HTTP, with a host, on a port that exists.
 fn is_server(url: &Uri) -> bool {
     let Some(authority) = url.authority() else {
@@ -81,7 +115,7 @@ fn is_server(url: &Uri) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::written::Value;
+    use crate::yaml::Value;
 
     fn read(kind: &Url, text: &str) -> Result<String, String> {
         let node = Node {

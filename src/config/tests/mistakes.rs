@@ -31,7 +31,8 @@ capture:
 index:
   embedded: {cache: 1MiB}
   redis: {url: 'redis://user:hidden@redis:0'}
-policy: {file: policy.yaml}
+policy: {fil: policy.yaml, file: 17}
+trust: {directory: []}
 webhooks: []
 timeouts:
   head: 30
@@ -62,16 +63,18 @@ completely: different
     regseal.yaml:26: index.embedded.cache: unknown key
     regseal.yaml:27: index.redis: only one of this and index.embedded can be set
     regseal.yaml:27: index.redis.url: expected a URL such as redis://localhost:6379 or rediss://user@redis.example.com:6380/0, found a text with userinfo
-    regseal.yaml:28: policy: not yet supported
-    regseal.yaml:29: webhooks: not yet supported
-    regseal.yaml:31: timeouts.head: expected a duration such as 500ms, 30s, 2m or 1h, found 30
-    regseal.yaml:32: timeouts.idle: expected a duration from 1ms to 24h, found "0s"
-    regseal.yaml:33: timeouts.redis: expected a duration from 1ms to 24h, found "0s"
-    regseal.yaml:34: limits.in_flight: expected a whole number from 1 to 1000000, found 0
-    regseal.yaml:34: limits.manifest: expected a size such as 4MiB, 4MB or a number of bytes, found 4.5
-    regseal.yaml:36: telemetry.log.format: expected json or text, found "xml"
-    regseal.yaml:36: telemetry.log.levle: unknown key (did you mean "level"?)
-    regseal.yaml:37: completely: unknown key
+    regseal.yaml:28: policy.file: expected a path, found 17
+    regseal.yaml:28: policy.fil: unknown key (did you mean "file"?)
+    regseal.yaml:29: trust.directory: expected a path, found a list
+    regseal.yaml:30: webhooks: not yet supported
+    regseal.yaml:32: timeouts.head: expected a duration such as 500ms, 30s, 2m or 1h, found 30
+    regseal.yaml:33: timeouts.idle: expected a duration from 1ms to 24h, found "0s"
+    regseal.yaml:34: timeouts.redis: expected a duration from 1ms to 24h, found "0s"
+    regseal.yaml:35: limits.in_flight: expected a whole number from 1 to 1000000, found 0
+    regseal.yaml:35: limits.manifest: expected a size such as 4MiB, 4MB or a number of bytes, found 4.5
+    regseal.yaml:37: telemetry.log.format: expected json or text, found "xml"
+    regseal.yaml:37: telemetry.log.levle: unknown key (did you mean "level"?)
+    regseal.yaml:38: completely: unknown key
     "#);
 }
 
@@ -126,10 +129,6 @@ fn keys_of_later_versions_are_refused_unless_they_are_null() {
         "listen: {tls: {}}",
         "listen: {proxy_protocol: x}",
         "listen: {trusted_proxies: []}",
-        "admin: {token_file: x}",
-        "auth: {realms: []}",
-        "policy: {}",
-        "trust: {}",
         "webhooks: []",
     ] {
         let mistakes = mistakes(&format!("upstream: {{url: http://a}}\n{key}\n"));
@@ -139,7 +138,7 @@ fn keys_of_later_versions_are_refused_unless_they_are_null() {
         );
         assert!(mistakes.ends_with("not yet supported"), "{key}: {mistakes}");
     }
-    for key in ["client_certificate", "client_key", "service_account"] {
+    for key in ["client_certificate", "client_key"] {
         let mistakes = mistakes(&format!("upstream:\n  url: http://a\n  {key}: x\n"));
         assert_eq!(
             mistakes,
@@ -190,7 +189,7 @@ fn mistakes_outside_the_file_name_the_variable_or_the_flag() {
     REGSEAL__TIMEOUTS: timeouts.head: expected a duration such as 500ms, 30s, 2m or 1h, found 5
     OTEL_EXPORTER_OTLP_ENDPOINT: telemetry.otlp.endpoint: expected a URL such as https://registry.example.com, found "collector:4317"
     --listen: listen.address: expected an IP address and a port such as 0.0.0.0:8080, found "8080"
-    --policy: policy: not yet supported
+    --policy: policy.file: needs keys.sealing: with S3 the replicas share what they have found out, sealed
     upstream.url: required: set it in the file, with REGSEAL__UPSTREAM__URL or with --upstream
     "#);
 }

@@ -2,6 +2,7 @@
 
 mod layers;
 mod mistakes;
+mod policy;
 mod shown;
 mod stores;
 
