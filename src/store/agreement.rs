@@ -122,10 +122,7 @@ impl SignatureStore {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<bool, StoreError> {
-        for key in self.keys(&layout::tagged(repository, digest)).await? {
-            let Some(tag) = layout::last_as_tag(&key) else {
-                continue;
-            };
+        for tag in self.captured_tags(repository, digest).await? {
             let versions = self.stored_tag_versions(repository, &tag).await?;
             if live(&versions)
                 .iter()

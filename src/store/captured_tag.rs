@@ -69,7 +69,7 @@ impl SignatureStore {
         let link = {
             let _held = self.digests.hold(&(repository, &new.digest)).await;
             let tagged = layout::tagged_by(repository, &new.digest, tag);
-            self.put_record(&tagged, &self.mark(), Condition::Always)
+            self.put_record(&tagged, &self.stamp(), Condition::Always)
                 .await?;
             let link = self
                 .keep_manifest(repository, &new, LinkKind::Manifest, None, &[tagged])
@@ -149,6 +149,25 @@ impl SignatureStore {
         let versions = self.tag_versions(repository, tag).await?;
         let served = self.served(repository, tag, &versions).await?;
         Ok(served.map(|(_, served)| served))
+    }
+
+    /// The manifests that a captured tag has the layers of, oldest first, each once.
+    ///
+    /// # Errors
+    /// The object store is unavailable.
+    pub async fn tag_manifests(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+    ) -> Result<Vec<Digest>, StoreError> {
+        let versions = self.tag_versions(repository, tag).await?;
+        let mut digests: Vec<Digest> = Vec::new();
+        for version in live(&versions) {
+            if !digests.contains(&version.digest) {
+                digests.push(version.digest.clone());
+            }
+        }
+        Ok(digests)
     }
 
     /// What a captured tag with these versions serves, and the number of the version it does so as of.
@@ -257,7 +276,7 @@ impl SignatureStore {
             .put_generated(repository, bytes.clone(), media_type)
             .await?;
         let tagged = layout::tagged_by(repository, &digest, tag);
-        self.put_record(&tagged, &self.mark(), Condition::Always)
+        self.put_record(&tagged, &self.stamp(), Condition::Always)
             .await?;
         self.expect_unswept(&[tagged]).await?;
         Ok(ServedTag {

@@ -13,8 +13,8 @@ use super::signatures::SignatureStore;
 impl SignatureStore {
     /// Deletes a manifest: it is no longer served nor listed, and a tombstone keeps what is upstream from bringing it
     /// back. Every captured tag that serves it or has it as its newest version is deleted; a tag that has it as an
-    /// older version loses that one. Its bytes and blobs are left to the collector. Deleting what is not there leaves
-    /// the tombstone only.
+    /// older version loses that one. Its bytes and blobs are left to the collector, and what has named it stays noted.
+    /// Deleting what is not there leaves the tombstone only.
     ///
     /// # Errors
     /// The object store is unavailable. The link goes last, so that a deletion that was cut off can be repeated.
@@ -24,7 +24,7 @@ impl SignatureStore {
         digest: &Digest,
     ) -> Result<(), StoreError> {
         // Before the lock: what a tag serves may have to be made first, under a lock of the same set.
-        let tags = self.tags_naming(repository, digest).await?;
+        let tags = self.tags_serving(repository, digest).await?;
         self.delete_with_tags(repository, digest, &tags).await
     }
 
@@ -38,7 +38,7 @@ impl SignatureStore {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<bool, StoreError> {
-        let tags = self.tags_naming(repository, digest).await?;
+        let tags = self.tags_serving(repository, digest).await?;
         let served = tags.iter().any(|(_, served_as_of)| served_as_of.is_some());
         // A tombstone: a deletion was cut off after the tag's.
         if !served && (tags.is_empty() || !self.deleted(repository, digest).await?) {
@@ -49,16 +49,13 @@ impl SignatureStore {
     }
 
     /// The captured tags that have named `digest`, each with the version as of which it serves it, if it does.
-    async fn tags_naming(
+    async fn tags_serving(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Vec<(Tag, Option<u64>)>, StoreError> {
         let mut tags = Vec::new();
-        for key in self.keys(&layout::tagged(repository, digest)).await? {
-            let Some(tag) = layout::last_as_tag(&key) else {
-                continue;
-            };
+        for tag in self.captured_tags(repository, digest).await? {
             let versions = self.stored_tag_versions(repository, &tag).await?;
             let served = match self.served(repository, &tag, &versions).await {
                 // Nothing is served then, and deleting what is corrupt may be the way out.
@@ -81,8 +78,9 @@ impl SignatureStore {
     ) -> Result<(), StoreError> {
         let _held = self.digests.hold(&(repository, digest)).await;
         let tombstone = layout::tombstone(repository, digest);
-        self.put_record(&tombstone, &self.mark(), Condition::Always)
+        self.put_record(&tombstone, &self.stamp(), Condition::Always)
             .await?;
+        self.blobs.delete(&layout::kept(repository, digest)).await?;
         let key = layout::link(repository, digest);
         let mut change = None;
         loop {
@@ -220,7 +218,7 @@ mod tests {
         store
             .put_record(
                 &layout::tombstone(name, &served),
-                &store.mark(),
+                &store.stamp(),
                 Condition::Always,
             )
             .await

@@ -105,12 +105,72 @@ pub enum TagChange {
     Deleted,
 }
 
-/// That something happened, and when: tombstones, and `_tagged/<d>/<tag>`.
+/// That something happened, and when: tombstones, `_tagged/<d>/<tag>`, `_parents/<d>/<d>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Mark {
+pub(super) struct Stamp {
     /// When.
     #[serde(with = "as_millis")]
     pub(super) time: UnixMillis,
+}
+
+/// A tag is marked: what it names does not satisfy a rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mark {
+    /// What the tag names.
+    pub digest: Digest,
+    /// The name of the rule.
+    pub rule: String,
+    /// The authorities without whose signatures it is not satisfied.
+    pub missing: Vec<String>,
+    /// Since when.
+    #[serde(with = "as_millis")]
+    pub at: UnixMillis,
+}
+
+/// One version of the mark of a tag: `_marks/<tag>/<n>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct MarkVersion {
+    /// What happened.
+    pub(super) state: MarkState,
+    /// The mark; of one that was cleared, as it was, with the time of the clearing.
+    #[serde(flatten)]
+    pub(super) mark: Mark,
+}
+
+/// What a version does to the mark of its tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum MarkState {
+    /// The tag is marked.
+    Set,
+    /// It is not any more.
+    Cleared,
+}
+
+/// The first line of a kept object: `_kept/<d>`. What follows it are the bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct KeptHead {
+    /// The media type of the bytes.
+    pub(super) media_type: String,
+    /// When it ends.
+    #[serde(with = "as_millis")]
+    pub(super) until: UnixMillis,
+}
+
+/// The inventory of what the registry had before there was a policy: `v1/inventory`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Inventory {
+    /// When it was finished.
+    #[serde(with = "as_millis")]
+    pub made_at: UnixMillis,
+    /// Repositories it has looked through.
+    pub repositories: u64,
+    /// Manifests it has found in them.
+    pub manifests: u64,
 }
 
 /// What the index still has to learn: `journal/<id>`. Names records and never holds them, so that a repair can only

@@ -27,8 +27,8 @@ use super::layout;
 use super::locks::Locks;
 use super::metrics::Metrics;
 use super::owed::{Owed, Told};
-use super::records::{self, Link, LinkKind, Mark, Stale};
-use super::staging::StagingQueue;
+use super::passing::Waiting;
+use super::records::{self, Link, LinkKind, Stale, Stamp};
 
 /// Records read at a time.
 pub(super) const PARALLEL: usize = 32;
@@ -53,7 +53,8 @@ pub struct SignatureStore {
     pub(super) unknown: Unknown,
     pub(super) owed: Owed,
     pub(super) told: Told,
-    pub(super) staged: StagingQueue,
+    pub(super) staged: Waiting,
+    pub(super) kept: Waiting,
     pub(super) unions: Unions,
     pub(super) collections: Collections,
     pub(super) metrics: Metrics,
@@ -117,7 +118,8 @@ impl SignatureStore {
             unknown: Unknown::default(),
             owed: Owed::default(),
             told: Told::default(),
-            staged: StagingQueue::default(),
+            staged: Waiting::default(),
+            kept: Waiting::default(),
             unions: Unions::new(),
             collections: Collections::default(),
             metrics,
@@ -173,10 +175,7 @@ impl SignatureStore {
             return Ok(Some(link));
         };
         let stands = self.is_recorded(repository, subject, digest).await?
-            || !self
-                .keys(&layout::tagged(repository, digest))
-                .await?
-                .is_empty();
+            || !self.captured_tags(repository, digest).await?.is_empty();
         Ok(stands.then_some(link))
     }
 
@@ -374,8 +373,8 @@ impl SignatureStore {
             .await
     }
 
-    pub(super) fn mark(&self) -> Mark {
-        Mark {
+    pub(super) fn stamp(&self) -> Stamp {
+        Stamp {
             time: self.clock.now(),
         }
     }
@@ -437,12 +436,22 @@ impl SignatureStore {
 
     /// All keys below `under`, in order.
     pub(super) async fn keys(&self, under: &Key) -> Result<Vec<Key>, StoreError> {
+        self.first_keys(under, usize::MAX).await
+    }
+
+    /// The first keys below `under`, at most `most`.
+    pub(super) async fn first_keys(
+        &self,
+        under: &Key,
+        most: usize,
+    ) -> Result<Vec<Key>, StoreError> {
         let mut keys: Vec<Key> = Vec::new();
         loop {
-            let page = self.blobs.list(under, keys.last(), PAGE).await?;
-            let last = page.len() < PAGE;
+            let limit = PAGE.min(most - keys.len());
+            let page = self.blobs.list(under, keys.last(), limit).await?;
+            let last = page.len() < limit;
             keys.extend(page.into_iter().map(|listed| listed.key));
-            if last {
+            if last || keys.len() >= most {
                 return Ok(keys);
             }
         }
@@ -473,6 +482,19 @@ mod tests {
         spawnable(store.deleted(name, digest));
         spawnable(store.stage(name, digest, Bytes::new()));
         spawnable(store.sweep_staging(UnixMillis::new(0)));
+        spawnable(store.sweep_kept(UnixMillis::new(0)));
+        spawnable(store.keep_rejected(name, digest, "", Bytes::new(), UnixMillis::new(0)));
+        spawnable(store.kept(name, digest));
+        spawnable(store.note_tagged(name, digest, &tag()));
+        spawnable(store.tags_naming(name, digest));
+        spawnable(store.note_parent(name, digest, digest));
+        spawnable(store.parents(name, digest));
+        spawnable(store.mark(name, &tag()));
+        spawnable(store.marks(name));
+        spawnable(store.clear_mark(name, &tag(), Some(digest)));
+        spawnable(store.add_to_inventory(name, &[]));
+        spawnable(store.verdicts(name, digest));
+        spawnable(store.put_verdicts(name, digest, Bytes::new()));
         spawnable(store.claim_blob(name, digest, ""));
         spawnable(store.put_blob(name, digest, stream::empty().boxed(), 0));
         spawnable(store.add_referrer(name, digest, manifest(), Source::Captured));

@@ -1,8 +1,5 @@
 //! Blobs before their manifest: staged uploads, and claiming a blob for a manifest.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,58 +7,17 @@ use bytes::Bytes;
 use crate::clock::UnixMillis;
 use crate::oci::{Digest, RepositoryName};
 
-use super::blob::{BlobError, ByteStream, Condition, Key};
+use super::blob::{BlobError, ByteStream, Condition};
 use super::content::{self, Refused};
 use super::error::StoreError;
-use super::layout::{self, Record};
+use super::layout::{self, Passing};
 use super::records::{Link, LinkKind};
-use super::signatures::{PAGE, SignatureStore};
+use super::signatures::SignatureStore;
 
 /// How long staged bytes wait for a manifest.
 pub(super) const KEPT: Duration = Duration::from_secs(3600);
-/// Staged objects remembered; when more are waiting, a walk finds them.
-const REMEMBERED: usize = 65_536;
 /// Media type of a blob that came without one.
 const OCTETS: &str = "application/octet-stream";
-
-/// What this process has staged, oldest first.
-#[derive(Debug)]
-pub(super) struct StagingQueue {
-    waiting: Mutex<VecDeque<(UnixMillis, Key)>>,
-    /// There are staged objects that are not in `waiting`: of earlier processes, or too many.
-    walk: AtomicBool,
-}
-
-impl Default for StagingQueue {
-    fn default() -> Self {
-        Self {
-            waiting: Mutex::default(),
-            walk: AtomicBool::new(true),
-        }
-    }
-}
-
-impl StagingQueue {
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<(UnixMillis, Key)>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, time: UnixMillis, key: Key) {
-        let mut waiting = self.waiting();
-        if waiting.len() < REMEMBERED {
-            waiting.push_back((time, key));
-        } else {
-            self.walk.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// The next key that was staged an hour before `now`.
-    fn pop(&self, now: UnixMillis) -> Option<Key> {
-        self.waiting()
-            .pop_front_if(|(time, _)| time.saturating_add(KEPT) <= now)
-            .map(|(_, key)| key)
-    }
-}
 
 impl SignatureStore {
     /// Keeps uploaded bytes for an hour, for a manifest of this repository to claim.
@@ -77,7 +33,7 @@ impl SignatureStore {
         expect_digest(digest, &bytes)?;
         let key = layout::staged(repository, digest);
         self.blobs.put(&key, bytes, Condition::Always).await?;
-        self.staged.push(self.clock.now(), key);
+        self.staged.push(self.clock.now().saturating_add(KEPT), key);
         Ok(())
     }
 
@@ -88,11 +44,11 @@ impl SignatureStore {
     /// The object store is unavailable; a later call goes on.
     pub async fn sweep_staging(&self, now: UnixMillis) -> Result<usize, StoreError> {
         let mut swept = 0;
-        if self.staged.walk.swap(false, Ordering::Relaxed) {
+        if self.staged.needs_walk() {
             match self.walk_staging(now).await {
                 Ok(count) => swept += count,
                 Err(error) => {
-                    self.staged.walk.store(true, Ordering::Relaxed);
+                    self.staged.walk_again();
                     return Err(error);
                 }
             }
@@ -110,27 +66,21 @@ impl SignatureStore {
     }
 
     async fn walk_staging(&self, now: UnixMillis) -> Result<usize, StoreError> {
-        let under = layout::repositories();
         let mut swept = 0;
         let mut after = None;
-        loop {
-            let page = self.blobs.list(&under, after.as_ref(), PAGE).await?;
-            let Some(last) = page.last() else {
-                return Ok(swept);
-            };
-            after = Some(layout::leap_to_staging(&last.key));
-            for listed in page {
-                let Some((_, Record::Staged)) = layout::parse(&listed.key) else {
-                    continue;
-                };
-                if listed.modified.saturating_add(KEPT) <= now {
+        while let Some((found, next)) = self.step_through(Passing::Staging, after.as_ref()).await? {
+            after = Some(next);
+            for listed in found {
+                let due = listed.modified.saturating_add(KEPT);
+                if due <= now {
                     self.blobs.delete(&listed.key).await?;
                     swept += 1;
                 } else {
-                    self.staged.push(listed.modified, listed.key);
+                    self.staged.push(due, listed.key);
                 }
             }
         }
+        Ok(swept)
     }
 
     /// Makes a blob durable for a manifest that is about to name it, from what this repository has: content it links

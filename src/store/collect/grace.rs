@@ -8,7 +8,7 @@ use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::blob::Condition;
 use crate::store::error::StoreError;
 use crate::store::layout::{self, Place};
-use crate::store::records::Mark;
+use crate::store::records::Stamp;
 use crate::store::signatures::SignatureStore;
 
 /// Behind the digest of a subject in the tags that cosign gives it.
@@ -41,7 +41,7 @@ impl SignatureStore {
             return Ok(());
         }
         let key = layout::orphaned(repository, subject);
-        self.put_record(&key, &self.mark(), Condition::Always)
+        self.put_record(&key, &self.stamp(), Condition::Always)
             .await?;
         if on == OnSubjectDelete::Delete {
             self.end_grace(repository, subject, Duration::ZERO, false)
@@ -116,7 +116,7 @@ impl SignatureStore {
         grace: Duration,
     ) -> Result<bool, StoreError> {
         let key = layout::orphaned(repository, subject);
-        let mark = unless_damaged(self.record::<Mark>(&key).await)?.flatten();
+        let mark = unless_damaged(self.record::<Stamp>(&key).await)?.flatten();
         Ok(mark.is_some_and(|mark| mark.time.saturating_add(grace) <= self.clock.now()))
     }
 }

@@ -14,7 +14,7 @@ use crate::store::blob::{Key, Listed};
 use crate::store::content::{self, Refused};
 use crate::store::error::StoreError;
 use crate::store::layout::{self, Place};
-use crate::store::records::{Link, Mark, ReferrerRecord, Source, Stale, TagVersion};
+use crate::store::records::{Link, MarkVersion, ReferrerRecord, Source, Stale, Stamp, TagVersion};
 use crate::store::signatures::{PAGE, PARALLEL, SignatureStore};
 
 /// Objects hashed at a time.
@@ -196,10 +196,11 @@ impl SignatureStore {
                     .await
             }
             Place::TagVersion => self.scrub_as::<TagVersion>(key).await,
-            Place::Tombstone | Place::Orphaned(_) | Place::Tagged(_) => {
-                self.scrub_as::<Mark>(key).await
+            Place::Tombstone | Place::Orphaned(_) | Place::Tagged(_) | Place::Named => {
+                self.scrub_as::<Stamp>(key).await
             }
-            Place::Staged | Place::Unknown => Ok(Vec::new()),
+            Place::Mark => self.scrub_as::<MarkVersion>(key).await,
+            Place::Staged | Place::Kept | Place::Existing | Place::Unknown => Ok(Vec::new()),
         }
     }
 

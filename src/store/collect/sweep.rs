@@ -123,8 +123,7 @@ impl SignatureStore {
                     Some(subject) => self.is_recorded(&repository, subject, &digest).await?,
                     None => false,
                 };
-                let tagged = layout::tagged(&repository, &digest);
-                Ok(recorded || !self.blobs.list(&tagged, None, 1).await?.is_empty())
+                Ok(recorded || !self.captured_tags(&repository, &digest).await?.is_empty())
             }
             Place::Tagged(digest) => {
                 let link = layout::link(&repository, &digest);
@@ -136,6 +135,10 @@ impl SignatureStore {
             | Place::Staged
             | Place::Referrer { .. }
             | Place::TagVersion
+            | Place::Named
+            | Place::Mark
+            | Place::Kept
+            | Place::Existing
             | Place::Unknown => Ok(true),
         }
     }

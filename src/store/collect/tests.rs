@@ -12,7 +12,7 @@ use crate::clock::{Clock, ManualClock, SystemClock, UnixMillis};
 use crate::oci::Digest;
 use crate::store::blob::fs::FsBlobStore;
 use crate::store::blob::{BlobStore, Condition, Key, Listed};
-use crate::store::records::Mark;
+use crate::store::records::Stamp;
 use crate::store::testing::{Fixture, Signature, listed, repository, subject, tag};
 use crate::store::{Link, LinkKind, SignatureStore, Source, StoreError, layout};
 
@@ -355,7 +355,7 @@ async fn a_directory_is_collected_by_the_times_of_its_files() {
 
 async fn orphan(fixture: &Fixture) {
     let mark = layout::orphaned(&repository(), &subject());
-    let record: Mark = fixture.store.mark();
+    let record: Stamp = fixture.store.stamp();
     fixture
         .store
         .put_record(&mark, &record, Condition::Always)

@@ -1,8 +1,9 @@
 //! The contract of [`ReferrersIndex`], sentence by sentence, for every backend.
 
+use bytes::Bytes;
 use futures_util::TryStreamExt;
 
-use super::{Lookup, ReferrersIndex, Row};
+use super::{Lookup, MAX_VERDICTS, ReferrersIndex, Row};
 use crate::clock::UnixMillis;
 use crate::oci::{Descriptor, Digest, RepositoryName, Tag};
 use crate::store::records::{Link, LinkKind, Referrer, Source, TagChange, TagVersion};
@@ -19,6 +20,7 @@ pub(super) async fn holds_for(index: &dyn ReferrersIndex) {
     repositories_and_subjects_are_apart(index).await;
     versions_come_in_the_order_of_numbers(index).await;
     every_row_is_walked(index).await;
+    verdicts_are_rows_without_records(index).await;
 }
 
 pub(super) fn repository() -> RepositoryName {
@@ -326,4 +328,43 @@ async fn every_row_is_walked(index: &dyn ReferrersIndex) {
         number: 3,
         version: version("m"),
     }));
+}
+
+async fn verdicts_are_rows_without_records(index: &dyn ReferrersIndex) {
+    index.clear().await.unwrap();
+    let (name, subject) = (repository(), digest("s"));
+    assert_eq!(index.verdicts(&name, &subject).await.unwrap(), None);
+    let largest = vec![0xff; MAX_VERDICTS];
+    for bytes in [b"\0one".to_vec(), Vec::new(), largest, b"two".to_vec()] {
+        let verdicts = Bytes::from(bytes);
+        index
+            .put_verdicts(&name, &subject, verdicts.clone())
+            .await
+            .unwrap();
+        let found = index.verdicts(&name, &subject).await.unwrap();
+        assert!(found == Some(verdicts), "the last that were put");
+    }
+    // Of this subject in this repository alone.
+    for other in OTHERS {
+        let other = other.parse().unwrap();
+        assert_eq!(index.verdicts(&other, &subject).await.unwrap(), None);
+    }
+    assert_eq!(index.verdicts(&name, &digest("t")).await.unwrap(), None);
+    // Nothing is known of the subject because of them, and no generation moves.
+    let unknown = index.referrers(&name, &subject).await.unwrap();
+    assert_eq!(unknown, Lookup::Unknown);
+    let before = index.generation(&name, &subject).await.unwrap();
+    let verdicts = Bytes::from_static(b"three");
+    let put = index.put_verdicts(&name, &subject, verdicts.clone()).await;
+    put.unwrap();
+    let after = index.generation(&name, &subject).await.unwrap();
+    assert_eq!(after, before);
+    let rows: Vec<Row> = index.rows().try_collect().await.unwrap();
+    assert_eq!(rows, []);
+    // They outlast a change of the subject: they say themselves what they are about.
+    index.put_referrer(&referrer("s", "r")).await.unwrap();
+    let found = index.verdicts(&name, &subject).await.unwrap();
+    assert_eq!(found, Some(verdicts));
+    index.clear().await.unwrap();
+    assert_eq!(index.verdicts(&name, &subject).await.unwrap(), None);
 }

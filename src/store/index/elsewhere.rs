@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
@@ -117,6 +118,19 @@ impl ReferrersIndex for Elsewhere {
         _: &RepositoryName,
         _: &Tag,
     ) -> Result<Lookup<Vec<(u64, TagVersion)>>, IndexError> {
+        out_of_reach()
+    }
+
+    async fn verdicts(&self, _: &RepositoryName, _: &Digest) -> Result<Option<Bytes>, IndexError> {
+        out_of_reach()
+    }
+
+    async fn put_verdicts(
+        &self,
+        _: &RepositoryName,
+        _: &Digest,
+        _: Bytes,
+    ) -> Result<(), IndexError> {
         out_of_reach()
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
@@ -26,6 +27,7 @@ struct Rows {
     subjects: BTreeMap<(RepositoryName, Digest), Subject>,
     links: BTreeMap<(RepositoryName, Digest), Link>,
     tags: BTreeMap<(RepositoryName, Tag), BTreeMap<u64, TagVersion>>,
+    verdicts: BTreeMap<(RepositoryName, Digest), Bytes>,
 }
 
 #[derive(Debug, Default)]
@@ -250,6 +252,26 @@ impl ReferrersIndex for MemoryIndex {
             let copied = versions.iter().map(|(n, version)| (*n, version.clone()));
             Lookup::Found(copied.collect())
         }))
+    }
+
+    async fn verdicts(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Option<Bytes>, IndexError> {
+        let key = (repository.clone(), subject.clone());
+        Ok(self.rows().verdicts.get(&key).cloned())
+    }
+
+    async fn put_verdicts(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        verdicts: Bytes,
+    ) -> Result<(), IndexError> {
+        let key = (repository.clone(), subject.clone());
+        self.rows().verdicts.insert(key, verdicts);
+        Ok(())
     }
 
     fn rows(&self) -> BoxStream<'_, Result<Row, IndexError>> {

@@ -17,12 +17,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use thiserror::Error;
 
 use crate::oci::{Digest, RepositoryName, Tag};
 
 use super::records::{Link, Referrer, TagVersion};
+
+/// The most bytes of the verdicts on one subject.
+pub const MAX_VERDICTS: usize = 256 * 1024;
 
 /// A cache of the object store's records.
 ///
@@ -146,7 +150,24 @@ pub trait ReferrersIndex: Debug + Send + Sync {
         tag: &Tag,
     ) -> Result<Lookup<Vec<(u64, TagVersion)>>, IndexError>;
 
-    /// Every row, in no order. A row written or removed meanwhile may come, or not, or twice.
+    /// What was last put as the verdicts on a subject; `None` if that is not known any more. No record stands behind
+    /// them: a backend may forget them at any time, and does when it is cleared.
+    async fn verdicts(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Option<Bytes>, IndexError>;
+
+    /// Puts the verdicts on a subject, in place of those that are there; at most [`MAX_VERDICTS`] bytes, of which the
+    /// index knows nothing. Neither the generation of the subject changes nor what is known of it.
+    async fn put_verdicts(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        verdicts: Bytes,
+    ) -> Result<(), IndexError>;
+
+    /// Every row that is made from a record, in no order. A row written or removed meanwhile may come, or not, or twice.
     fn rows(&self) -> BoxStream<'_, Result<Row, IndexError>>;
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
@@ -183,6 +184,24 @@ impl ReferrersIndex for Flaky {
         tag: &Tag,
     ) -> Result<Lookup<Vec<(u64, TagVersion)>>, IndexError> {
         self.through(self.inner.tag_versions(repository, tag)).await
+    }
+
+    async fn verdicts(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Option<Bytes>, IndexError> {
+        self.through(self.inner.verdicts(repository, subject)).await
+    }
+
+    async fn put_verdicts(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        verdicts: Bytes,
+    ) -> Result<(), IndexError> {
+        let write = self.inner.put_verdicts(repository, subject, verdicts);
+        self.through(write).await
     }
 
     fn rows(&self) -> BoxStream<'_, Result<Row, IndexError>> {

@@ -8,6 +8,7 @@
 
 mod open;
 mod rows;
+mod verdicts;
 mod writer;
 
 use std::error::Error as StdError;
@@ -16,6 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use redb::{Database, ReadTransaction, ReadableDatabase};
@@ -288,6 +290,30 @@ impl ReferrersIndex for EmbeddedIndex {
             Ok((number, decode(row)?))
         });
         Ok(Lookup::Found(versions.collect::<Result<_, IndexError>>()?))
+    }
+
+    async fn verdicts(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Option<Bytes>, IndexError> {
+        let key = rows::subject_key(repository, subject);
+        let found = self.read("read verdicts", |txn| verdicts::of(txn, &key))?;
+        Ok(found.map(Bytes::from))
+    }
+
+    async fn put_verdicts(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        verdicts: Bytes,
+    ) -> Result<(), IndexError> {
+        let key = rows::subject_key(repository, subject);
+        self.writer
+            .write("write verdicts", move |txn| {
+                verdicts::put(txn, &key, &verdicts, verdicts::MOST)
+            })
+            .await
     }
 
     fn rows(&self) -> BoxStream<'_, Result<Row, IndexError>> {

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use redb::{Error, ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 
+use super::verdicts;
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::index::Lookup;
 
@@ -107,6 +108,7 @@ pub(super) fn begin(txn: &WriteTransaction, opening: u64) -> Result<(), Error> {
     for section in Section::ALL {
         txn.open_table(section.table())?;
     }
+    verdicts::begin(txn)?;
     let mut state = txn.open_table(STATE)?;
     state.insert(SCHEMA_KEY, SCHEMA)?;
     state.insert(OPENING, opening)?;
@@ -130,6 +132,7 @@ pub(super) fn clear(txn: &WriteTransaction) -> Result<u64, Error> {
         txn.delete_table(section.table())?;
         txn.open_table(section.table())?;
     }
+    verdicts::clear(txn)?;
     let floor = count(txn)?;
     let mut state = txn.open_table(STATE)?;
     state.insert(FLOOR, floor)?;

@@ -7,6 +7,8 @@
 //! - `<prefix>:{<repository>}:<incarnation>s<digest>`: a subject
 //! - `<prefix>:{<repository>}:<incarnation>l<number>`: a bucket of links
 //! - `<prefix>:{<repository>}:<incarnation>t<tag>`: the versions of a tag
+//! - `<prefix>:{<repository>}:<incarnation>v<digest>`: the verdicts on a subject. They alone have their time and go:
+//!   nothing follows from their absence, and nothing else would ever remove them.
 
 use super::{SCHEMA, codec};
 use crate::oci::{Digest, RepositoryName, Tag};
@@ -38,6 +40,7 @@ pub(super) enum Kind {
     Subject(Digest),
     Tag(Tag),
     Bucket,
+    Verdicts,
 }
 
 impl Keys {
@@ -99,6 +102,13 @@ pub(super) fn subject(digest: &Digest) -> Vec<u8> {
     key
 }
 
+/// What follows the incarnation in the key of the verdicts on a subject.
+pub(super) fn verdicts(digest: &Digest) -> Vec<u8> {
+    let mut key = vec![b'v'];
+    key.extend(codec::digest(digest));
+    key
+}
+
 /// What follows the incarnation in the key of a tag.
 pub(super) fn tag(tag: &Tag) -> Vec<u8> {
     format!("t{tag}").into_bytes()
@@ -111,6 +121,7 @@ pub(super) fn kind(row: &[u8]) -> Option<Kind> {
         b's' => codec::read_digest(rest).map(Kind::Subject),
         b't' => Some(Kind::Tag(std::str::from_utf8(rest).ok()?.parse().ok()?)),
         b'l' => Some(Kind::Bucket),
+        b'v' => Some(Kind::Verdicts),
         _ => None,
     }
 }
@@ -178,6 +189,9 @@ mod tests {
         assert_eq!(kind(&row), Some(Kind::Subject(Digest::sha256(b"s"))));
         assert_eq!(kind(b"12345678tv1"), Some(Kind::Tag("v1".parse().unwrap())));
         assert_eq!(kind(b"12345678l0"), Some(Kind::Bucket));
+        let mut row = b"12345678".to_vec();
+        row.extend(verdicts(&Digest::sha256(b"s")));
+        assert_eq!(kind(&row), Some(Kind::Verdicts));
         assert_eq!(kind(b"12345678"), None);
         for foreign in ["r[x]1:state", "rx1:{a}:m", "r[x]1:{A}:m", "r[x]1:{a}", ""] {
             assert_eq!(keys.parse(foreign.as_bytes()), None, "{foreign}");

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 use redis::Value;
@@ -18,6 +19,9 @@ use crate::store::index::{
     Epoch, Generation, Incarnation, IndexError, Lookup, ReferrersIndex, Row,
 };
 use crate::store::records::{Link, Referrer, TagVersion};
+
+/// How long verdicts stay after they were put.
+const VERDICTS_LAST: Duration = Duration::from_secs(3600);
 
 #[async_trait]
 impl ReferrersIndex for RedisIndex {
@@ -297,6 +301,47 @@ impl ReferrersIndex for RedisIndex {
             [Value::Array(parts)] => rows::tag_versions(parts).map(Lookup::Found),
             _ => Err(IndexError::Corrupt),
         }
+    }
+
+    async fn verdicts(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Option<Bytes>, IndexError> {
+        let name = [keys::verdicts(subject)];
+        let asked = self
+            .redis
+            .call("read verdicts", Script::Verdicts, repository, &name);
+        let Answer::Done(parts) = asked.await? else {
+            return Ok(None);
+        };
+        match <[Value; 1]>::try_from(parts) {
+            Ok([Value::BulkString(verdicts)]) => Ok(Some(verdicts.into())),
+            Ok([Value::Nil]) => Ok(None),
+            Ok(_) | Err(_) => Err(IndexError::Corrupt),
+        }
+    }
+
+    async fn put_verdicts(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        verdicts: Bytes,
+    ) -> Result<(), IndexError> {
+        let arguments = [
+            incarnation(),
+            keys::verdicts(subject),
+            verdicts.to_vec(),
+            VERDICTS_LAST.as_millis().to_string().into_bytes(),
+        ];
+        self.change(
+            "write verdicts",
+            Script::PutVerdicts,
+            repository,
+            &arguments,
+        )
+        .await
+        .map(drop)
     }
 
     fn rows(&self) -> BoxStream<'_, Result<Row, IndexError>> {

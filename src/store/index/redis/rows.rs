@@ -125,7 +125,7 @@ impl<'a> Walk<'a> {
                     Some(Kind::Subject(_) | Kind::Tag(_)) => {
                         found.entry(repository).or_default().push(row);
                     }
-                    Some(Kind::Bucket) | None => {}
+                    Some(Kind::Bucket | Kind::Verdicts) | None => {}
                 },
                 None => {}
             }

@@ -41,6 +41,8 @@ pub(super) enum Script {
     Link,
     PutTagVersion,
     TagVersions,
+    PutVerdicts,
+    Verdicts,
     WalkKeys,
     WalkBucket,
     Sweep,
@@ -51,7 +53,7 @@ pub(super) enum Script {
 }
 
 impl Script {
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::Begin,
         Self::Complete,
         Self::ChangeReferrer,
@@ -63,6 +65,8 @@ impl Script {
         Self::Link,
         Self::PutTagVersion,
         Self::TagVersions,
+        Self::PutVerdicts,
+        Self::Verdicts,
         Self::WalkKeys,
         Self::WalkBucket,
         Self::Sweep,
@@ -100,6 +104,8 @@ impl Script {
             Self::Link => ([&READ[..], &[LINKS]].concat(), include_str!("lua/link.lua")),
             Self::PutTagVersion => (CHANGE.to_vec(), include_str!("lua/put_tag_version.lua")),
             Self::TagVersions => (READ.to_vec(), include_str!("lua/tag_versions.lua")),
+            Self::PutVerdicts => (CHANGE.to_vec(), include_str!("lua/put_verdicts.lua")),
+            Self::Verdicts => (READ.to_vec(), include_str!("lua/verdicts.lua")),
             Self::WalkKeys => (READ.to_vec(), include_str!("lua/walk_keys.lua")),
             Self::WalkBucket => (
                 [&READ[..], &[LINKS]].concat(),

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use super::*;
 use crate::backends::S3Server;
 use crate::store::blob::contract;
+use crate::store::policy;
 
 fn config(server: &S3Server) -> Config {
     Config {
@@ -46,6 +47,12 @@ async fn moto_keeps_the_contract_below_a_prefix() {
     };
     let store = S3BlobStore::open(config).await.unwrap();
     contract::holds_for(Arc::new(store)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_policy_needs_holds_on_versitygw() {
+    let server = S3Server::versitygw();
+    policy::holds_over(Arc::new(open(&server).await)).await;
 }
 
 /// `count` pieces of one MiB, each of another byte, and then `end`.

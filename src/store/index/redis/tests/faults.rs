@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::TryStreamExt;
 
 use super::state::{back, causes, fill, is_unknown};
@@ -34,6 +35,37 @@ async fn a_flush_makes_everything_unknown() {
     assert!(!index.set_complete(epoch).await.unwrap());
     assert!(!index.complete().await.unwrap());
     assert!(index.epoch().await.unwrap().0 > epoch.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verdicts_go_with_their_time_and_with_the_repository() {
+    let redis = RedisServer::start();
+    let index = open(single(&redis)).await;
+    let (name, subject) = (repository(), digest("s"));
+    let verdicts = Bytes::from_static(b"sealed");
+    let put = || index.put_verdicts(&name, &subject, verdicts.clone());
+    let found = || async { index.verdicts(&name, &subject).await.unwrap() };
+    put().await.unwrap();
+    // `PTTL` is -1 for a key that stays.
+    let script = "for _, key in ipairs(redis.call('KEYS', '*}:*')) do \
+         if string.find(key, '}:........v') then \
+           local left = redis.call('PTTL', key) \
+           assert(left > 0 and left <= 3600000) \
+           redis.call('PEXPIRE', key, 0) \
+         else \
+           assert(redis.call('PTTL', key) == -1) \
+         end \
+         end \
+         return 'over'";
+    assert_eq!(redis.cli(&["EVAL", script, "0"]), "over");
+    assert_eq!(found().await, None);
+    put().await.unwrap();
+    assert_eq!(found().await, Some(verdicts.clone()));
+    assert_eq!(redis.cli(&["DEL", "rx1:{a/b}:m"]), "1");
+    assert_eq!(found().await, None, "out of reach without the repository");
+    put().await.unwrap();
+    redis.flush();
+    assert_eq!(found().await, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

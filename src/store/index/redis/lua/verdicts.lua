@@ -1,0 +1,2 @@
+-- ARGV[2]: the subject.
+return {'ok', redis.call('GET', base .. incarnation .. ARGV[2])}
