@@ -170,6 +170,39 @@ impl Authorizer {
         Ok(Permit::new(repository.clone()))
     }
 
+    /// May the caller see what is kept for those who may push to `repository`? The relay knows of those who got their
+    /// token from it; of others the registry behind decides, as for a push.
+    ///
+    /// # Errors
+    /// Neither a yes nor a no: see [`AuthError`].
+    pub async fn may_push(
+        &self,
+        caller: &Caller,
+        repository: &RepositoryName,
+    ) -> Result<bool, AuthError> {
+        if caller.is_known_to_push(repository) {
+            return Ok(true);
+        }
+        let key = self.decisions.key(caller, repository, Action::SeeKept);
+        if self.decisions.find(&key).await == Some(false) {
+            return Ok(false);
+        }
+        let refused =
+            |status: StatusCode| matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        match self.push(caller, repository, None).await {
+            Ok(_) => Ok(true),
+            Err(AuthError::Hidden) => {
+                self.decisions.hide(key).await;
+                Ok(false)
+            }
+            Err(AuthError::Refused(refusal)) if refused(refusal.parts.status) => {
+                self.decisions.hide(key).await;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Learns from an upload that was forwarded for the caller: its success is the registry's decision, if it can
     /// have decided by nothing that a question of our own would lack.
     pub async fn learn_push(
@@ -230,7 +263,7 @@ impl Authorizer {
 
     async fn allow(&self, caller: &Caller, repository: &RepositoryName, action: Action) {
         let key = self.decisions.key(caller, repository, action);
-        self.decisions.remember(key, caller, true).await;
+        self.decisions.allow(key, caller).await;
     }
 
     async fn is_allowed(

@@ -18,6 +18,9 @@ use crate::oci::RepositoryName;
 /// Decisions kept at most; each is about 100 bytes.
 const CAPACITY: u64 = 100_000;
 
+/// How long a no is believed, where it hides what others may see.
+const HIDDEN_FOR: Duration = Duration::from_secs(30);
+
 /// What a decision is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
@@ -25,6 +28,8 @@ pub(super) enum Action {
     Pull,
     /// Writing to a repository.
     Push,
+    /// Seeing what is kept for those who may write to a repository.
+    SeeKept,
 }
 
 /// A remembered decision.
@@ -103,6 +108,7 @@ impl Decisions {
             match action {
                 Action::Pull => b"pull",
                 Action::Push => b"push",
+                Action::SeeKept => b"see kept",
             },
         ];
         for part in parts.into_iter().chain(from) {
@@ -120,19 +126,25 @@ impl Decisions {
         self.cache.get(key).await.map(|decision| decision.allowed)
     }
 
-    /// Remembers a decision, never beyond the end of the caller's token.
-    pub(super) async fn remember(&self, key: Key, caller: &Caller, allowed: bool) {
-        if let Some(decision) = self.decision(caller, allowed) {
-            self.cache.insert(key, decision).await;
-        }
-    }
-
-    fn decision(&self, caller: &Caller, allowed: bool) -> Option<Decision> {
+    /// Remembers a yes, never beyond the end of the caller's token.
+    pub(super) async fn allow(&self, key: Key, caller: &Caller) {
         let left = caller
             .expires()
             .map(|end| end.saturating_since(self.clock.now()));
         let lives = left.map_or(self.lives, |left| left.min(self.lives));
-        (!lives.is_zero()).then_some(Decision { allowed, lives })
+        if !lives.is_zero() {
+            let allowed = true;
+            self.cache.insert(key, Decision { allowed, lives }).await;
+        }
+    }
+
+    /// Remembers a no, which hides.
+    pub(super) async fn hide(&self, key: Key) {
+        let decision = Decision {
+            allowed: false,
+            lives: HIDDEN_FOR,
+        };
+        self.cache.insert(key, decision).await;
     }
 }
 
@@ -144,6 +156,7 @@ mod tests {
     use http::header::AUTHORIZATION;
 
     use super::*;
+    use crate::auth::relay::Wrapping;
     use crate::clock::SystemClock;
 
     fn caller_at(peer: &str, value: Option<&'static str>) -> Caller {
@@ -155,7 +168,7 @@ mod tests {
         request
             .extensions
             .insert::<SocketAddr>(peer.parse().unwrap());
-        Caller::of(&request, "http").unwrap()
+        Caller::of(&request, "http", &Wrapping::without_keys()).unwrap()
     }
 
     fn caller(value: Option<&'static str>) -> Caller {
@@ -173,7 +186,7 @@ mod tests {
         let (a, b) = ("a".parse().unwrap(), "b".parse().unwrap());
         let alice = caller(Some("Basic YQ=="));
         let key = decisions.key(&alice, &a, Action::Pull);
-        decisions.remember(key, &alice, true).await;
+        decisions.allow(key, &alice).await;
         assert_eq!(decisions.find(&key).await, Some(true));
         for (other, why) in [
             (
@@ -214,7 +227,7 @@ mod tests {
         // The claims are {"exp":1}.
         let ended = caller(Some("Bearer x.eyJleHAiOjF9.y"));
         let key = decisions.key(&ended, &"a".parse().unwrap(), Action::Pull);
-        decisions.remember(key, &ended, true).await;
+        decisions.allow(key, &ended).await;
         assert_eq!(decisions.find(&key).await, None);
     }
 }

@@ -2,14 +2,17 @@
 
 use std::net::SocketAddr;
 
-use base64ct::{Base64UrlUnpadded, Encoding};
-use http::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue};
+use base64ct::{Base64, Base64UrlUnpadded, Encoding};
+use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::request;
 use serde::Deserialize;
 use thiserror::Error;
 
+use super::relay::Wrapping;
 use crate::clock::UnixMillis;
+use crate::oci::RepositoryName;
 use crate::route::query;
+use crate::secret::Secret;
 use crate::upstream::headers::is_of_proxies;
 
 /// Headers that say nothing about who asks. A registry may decide by any other, a cookie or a key of its own, and
@@ -63,6 +66,7 @@ pub struct Caller {
     host: Option<HeaderValue>,
     forwarded: Vec<(HeaderName, HeaderValue)>,
     is_plain: bool,
+    may_push: Vec<RepositoryName>,
 }
 
 /// More than one `Authorization` line: regseal and the registry behind could believe different ones.
@@ -71,13 +75,18 @@ pub struct Caller {
 pub struct SeveralCredentials;
 
 impl Caller {
-    /// Takes the caller of a request; clients use `scheme`.
+    /// Takes the caller of a request; clients use `scheme`. A wrapped token is the caller's as it was before it was
+    /// wrapped.
     ///
     /// # Errors
     /// More than one `Authorization` line.
-    pub fn of(request: &request::Parts, scheme: &'static str) -> Result<Self, SeveralCredentials> {
+    pub fn of(
+        request: &request::Parts,
+        scheme: &'static str,
+        wrapping: &Wrapping,
+    ) -> Result<Self, SeveralCredentials> {
         let mut lines = request.headers.get_all(AUTHORIZATION).iter();
-        let authorization = lines.next().cloned();
+        let opened = lines.next().map(|line| wrapping.open(line));
         if lines.next().is_some() {
             return Err(SeveralCredentials);
         }
@@ -85,12 +94,73 @@ impl Caller {
             |name: &HeaderName| OF_NOBODY.contains(&name.as_str()) || is_of_proxies(name);
         let is_plain = request.headers.keys().all(by_header)
             && query::names(&request.uri).all(|name| OF_THE_SPECIFICATION.contains(&name.as_ref()));
+        let (authorization, may_push) = opened.unzip();
         Ok(Self {
             authorization,
             host: request.headers.get(HOST).cloned(),
             forwarded: forwarded(request, scheme),
             is_plain,
+            may_push: may_push.unwrap_or_default(),
         })
+    }
+
+    /// regseal itself, for work that no caller asked for: with the name and the password of its account, else anonymous.
+    #[must_use]
+    pub fn own(account: Option<(&str, &Secret)>) -> Self {
+        let authorization = account.and_then(|(username, password)| {
+            let pair = format!("{username}:{}", password.expose());
+            let text = format!("Basic {}", Base64::encode_string(pair.as_bytes()));
+            let mut value = HeaderValue::from_str(&text).ok()?;
+            value.set_sensitive(true);
+            Some(value)
+        });
+        Self {
+            authorization,
+            host: None,
+            forwarded: Vec::new(),
+            is_plain: true,
+            may_push: Vec::new(),
+        }
+    }
+
+    /// The same caller with a token that was given to it.
+    pub(super) fn with_token(&self, token: &str) -> Option<Self> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
+        value.set_sensitive(true);
+        Some(Self {
+            authorization: Some(value),
+            may_push: Vec::new(),
+            ..self.clone()
+        })
+    }
+
+    /// The same caller without its credential.
+    #[must_use]
+    pub fn without_credential(&self) -> Self {
+        Self {
+            authorization: None,
+            may_push: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    /// Whether the caller gives no name at all.
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        self.authorization.is_none()
+    }
+
+    /// Whether the relay has learnt, not long ago, that the caller may push there.
+    pub(super) fn is_known_to_push(&self, repository: &RepositoryName) -> bool {
+        self.may_push.contains(repository)
+    }
+
+    /// Makes the credential of a request the one that goes to the registry behind.
+    pub fn set_authorization(&self, headers: &mut HeaderMap) {
+        match &self.authorization {
+            Some(value) => headers.insert(AUTHORIZATION, value.clone()),
+            None => headers.remove(AUTHORIZATION),
+        };
     }
 
     /// The header to ask the registry behind with.
@@ -184,7 +254,8 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        Caller::of(&request.body(()).unwrap().into_parts().0, "http")
+        let parts = request.body(()).unwrap().into_parts().0;
+        Caller::of(&parts, "http", &Wrapping::without_keys())
     }
 
     #[test]

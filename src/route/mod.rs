@@ -13,11 +13,16 @@ use thiserror::Error;
 use crate::oci::reference::InvalidReference;
 use crate::oci::{Digest, Reference, RepositoryName};
 
+/// Where tokens are asked for.
+pub const TOKEN_PATH: &str = "/_regseal/token";
+
 /// What a request asks for: the endpoints of the distribution specification ("Endpoints"), and the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
     /// end-1: `GET /v2/`
     Version,
+    /// The token relay: `GET` and `POST` of `/_regseal/token`.
+    Token,
     /// Forwarded as it is: paths outside `/v2/`, `/v2/auth`, `/v2/token`, and extensions (`/v2/_…`, `/v2/<name>/_…`).
     Passthrough,
     /// end-8: `GET /v2/<name>/tags/list`
@@ -95,6 +100,7 @@ impl Route {
     pub fn template(&self) -> &'static str {
         match self {
             Self::Version => "/v2/",
+            Self::Token => TOKEN_PATH,
             Self::Passthrough => "passthrough",
             Self::TagsList(_) => "/v2/<name>/tags/list",
             Self::BlobPull(..) | Self::BlobDelete(..) => "/v2/<name>/blobs/<digest>",
@@ -107,11 +113,12 @@ impl Route {
         }
     }
 
-    /// The path that is forwarded, rebuilt from the parsed values; `None` where the path goes on as it came.
+    /// The path that is forwarded, rebuilt from the parsed values; `None` where the path goes on as it came, or nothing
+    /// is forwarded.
     #[must_use]
     pub fn canonical_path(&self) -> Option<String> {
         match self {
-            Self::Passthrough | Self::Upload(..) => None,
+            Self::Passthrough | Self::Token | Self::Upload(..) => None,
             Self::Version => Some("/v2/".to_owned()),
             Self::TagsList(name) => Some(format!("/v2/{name}/tags/list")),
             Self::BlobPull(name, digest) | Self::BlobDelete(name, digest) => {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::Method;
 
-use super::{Route, RouteError, UploadStep};
+use super::{Route, RouteError, TOKEN_PATH, UploadStep};
 use crate::oci::{Digest, RepositoryName};
 
 pub(super) fn parse(method: &Method, path: &str) -> Result<Route, RouteError> {
@@ -66,6 +66,12 @@ pub(super) fn parse(method: &Method, path: &str) -> Result<Route, RouteError> {
 fn outside(method: &Method, path: &str) -> Result<Route, RouteError> {
     if path == "/v2" {
         return version(method);
+    }
+    if path == TOKEN_PATH {
+        return match *method {
+            Method::GET | Method::POST => Ok(Route::Token),
+            _ => not_allowed("GET, POST"),
+        };
     }
     // Some servers drop what follows a semicolon in a segment.
     let names_the_api = |segment: &str| {
@@ -216,6 +222,11 @@ mod tests {
             "/v2/_ext/x",
             "/v2/a/_ext/x",
             "/jwt/auth",
+            "/_regseal",
+            "/_regseal/token/",
+            "/_regseal/tokens",
+            "/a/_regseal/token",
+            "/v2/_regseal/token",
         ] {
             assert_eq!(get(path), Ok(Route::Passthrough), "{path}");
         }
@@ -233,6 +244,21 @@ mod tests {
         );
         assert_eq!(get("/v2"), Ok(Route::Version));
         assert_eq!(get("/v2/"), Ok(Route::Version));
+    }
+
+    #[test]
+    fn tokens_are_asked_for_with_get_or_post() {
+        for (method, expected) in [
+            (Method::GET, Ok(Route::Token)),
+            (Method::POST, Ok(Route::Token)),
+            (Method::HEAD, not_allowed("GET, POST")),
+            (Method::PUT, not_allowed("GET, POST")),
+            (Method::DELETE, not_allowed("GET, POST")),
+        ] {
+            assert_eq!(parse(&method, "/_regseal/token"), expected, "{method}");
+        }
+        assert_eq!(get("/_regseal//token"), Err(RouteError::NotCanonical));
+        assert_eq!(get("/_regseal/%74oken"), Err(RouteError::NotCanonical));
     }
 
     #[test]

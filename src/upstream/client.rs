@@ -102,6 +102,13 @@ impl Upstream {
         Self { config, client }
     }
 
+    /// Scheme, host and port of the registry behind.
+    #[must_use]
+    pub fn url(&self) -> Uri {
+        let root = self.absolute(PathAndQuery::from_static("/"));
+        root.unwrap_or_default()
+    }
+
     /// Host and port of the registry behind.
     #[must_use]
     pub fn authority(&self) -> &Authority {
@@ -213,6 +220,24 @@ impl Upstream {
         self.collect(response, 1 << 20).await
     }
 
+    /// As [`Self::submit`], to a service that the registry behind relies on. No redirect is followed.
+    ///
+    /// # Errors
+    /// No whole answer in time, or one of more than `limit` bytes.
+    pub async fn submit_elsewhere(
+        &self,
+        method: &Method,
+        uri: Uri,
+        headers: &[(http::HeaderName, HeaderValue)],
+        bytes: Bytes,
+        limit: usize,
+    ) -> Result<Answer, UpstreamError> {
+        let mut request = build(method.clone(), uri, headers, body::full(bytes))?;
+        (self.config.propagate)(request.headers_mut());
+        let response = self.await_head(request).await?;
+        self.collect(response, limit).await
+    }
+
     /// Reads a response whole.
     ///
     /// # Errors
@@ -314,13 +339,16 @@ impl Upstream {
     }
 }
 
-fn build(
+fn build<U>(
     method: Method,
-    path: &str,
+    uri: U,
     headers: &[(http::HeaderName, HeaderValue)],
     body: Body,
-) -> Result<Request<Body>, UpstreamError> {
-    let mut request = Request::builder().method(method).uri(path).body(body)?;
+) -> Result<Request<Body>, UpstreamError>
+where
+    U: TryInto<Uri, Error: Into<http::Error>>,
+{
+    let mut request = Request::builder().method(method).uri(uri).body(body)?;
     for (name, value) in headers {
         request.headers_mut().append(name.clone(), value.clone());
     }
