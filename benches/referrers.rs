@@ -11,13 +11,15 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use regseal::app::{self, Stores};
-use regseal::auth::{self, Authorizer};
+use regseal::auth::relay::{self, Gates, Wrapping};
+use regseal::auth::{self, Authorizer, Relay};
 use regseal::body;
 use regseal::clock::{Clock, SystemClock};
 use regseal::config::{self, Environment, Flags};
 use regseal::handlers::{self, CaptureMode, Handlers};
 use regseal::oci::{Digest, Manifest, RepositoryName, media_type};
 use regseal::route::Route;
+use regseal::sealing::{Sealer, SealingKey};
 use regseal::server::{self, Drain, Listener};
 use regseal::store::{NewManifest, Source};
 use regseal::upstream::{self, Upstream};
@@ -83,7 +85,8 @@ async fn handlers(directory: &Path, count: usize) -> Handlers {
         cache_ttl: Duration::from_secs(3600),
         hides_private_repositories: true,
     };
-    let authorizer = Authorizer::new(Arc::clone(&upstream), &auth, clock).expect("an authorizer");
+    let authorizer = Authorizer::new(Arc::clone(&upstream), &auth, Arc::clone(&clock));
+    let authorizer = authorizer.expect("an authorizer");
     let config = handlers::Config {
         mode: CaptureMode::Store,
         artifact_types: Vec::new(),
@@ -95,8 +98,38 @@ async fn handlers(directory: &Path, count: usize) -> Handlers {
         max_manifest: 4 << 20,
         manifest_time: Duration::from_secs(60),
         public_scheme: "http",
+        public_authority: None,
     };
-    Handlers::new(config, upstream, authorizer, signatures)
+    let relay = Arc::new(relay(&upstream, clock));
+    Handlers::new(config, upstream, authorizer, relay, signatures, None)
+}
+
+/// A relay that has nothing to do.
+fn relay(upstream: &Arc<Upstream>, clock: Arc<dyn Clock>) -> Relay {
+    let config = relay::Config {
+        allowed: false,
+        realms: Vec::new(),
+        public_url: None,
+        scheme: "http",
+        body_time: Duration::from_secs(60),
+    };
+    let key = SealingKey::generate().expect("a key");
+    let sealer = Arc::new(Sealer::new(vec![key]));
+    let wrapping = Wrapping::new(sealer, upstream.authority().clone(), clock);
+    Relay::new(config, Arc::clone(upstream), wrapping, Arc::new(Ungated))
+}
+
+#[derive(Debug)]
+struct Ungated;
+
+impl Gates for Ungated {
+    fn any(&self) -> bool {
+        false
+    }
+
+    fn covers(&self, _: &RepositoryName) -> bool {
+        false
+    }
 }
 
 fn manifest(number: usize) -> String {

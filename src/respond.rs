@@ -5,6 +5,8 @@ use std::error::Error;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 
+use crate::admission::AdmissionError;
+use crate::auth::relay::{RelayError, Unannounced};
 use crate::auth::{AuthError, Refusal};
 use crate::body::{self, Body};
 use crate::handlers::HandlerError;
@@ -43,7 +45,17 @@ pub fn handler_error(error: HandlerError) -> Response<Body> {
     let message = error.to_string();
     let (status, code) = match error {
         HandlerError::Auth(error) => return auth_error(error),
+        HandlerError::Relay(error) => return relay_error(&error),
         HandlerError::Upstream(error) => return upstream_error(&error),
+        HandlerError::Admission(error) => return admission_error(&error),
+        HandlerError::Broken(error) => return upstream_error(&UpstreamError::Body(error)),
+        HandlerError::Denied(denied) => {
+            let (status, detail) = (StatusCode::FORBIDDEN, denied.detail());
+            return detailed(status, ErrorCode::Denied, &message, Some(detail));
+        }
+        HandlerError::SignatureUntrusted { .. } | HandlerError::MarkerTag { .. } => {
+            (StatusCode::FORBIDDEN, ErrorCode::Denied)
+        }
         HandlerError::Store(error) => return store_error(&error),
         HandlerError::Undecided {
             status: StatusCode::TOO_MANY_REQUESTS,
@@ -66,7 +78,10 @@ pub fn handler_error(error: HandlerError) -> Response<Body> {
         HandlerError::ManifestTooLarge { .. } | HandlerError::BlobTooLarge { .. } => {
             (StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid)
         }
-        HandlerError::Manifest(_) | HandlerError::BlobSize { .. } => {
+        HandlerError::Manifest(_)
+        | HandlerError::BlobSize { .. }
+        | HandlerError::QueryTag
+        | HandlerError::SignatureInvalid { .. } => {
             (StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid)
         }
         HandlerError::DigestMismatch { .. } | HandlerError::QueryDigest => {
@@ -114,6 +129,31 @@ fn auth_error(error: AuthError) -> Response<Body> {
         AuthError::Upstream(error) => undecided(&error),
         AuthError::Randomness => internal(&error),
     }
+}
+
+/// The answer to a token request that no token service answers.
+fn relay_error(error: &RelayError) -> Response<Body> {
+    let (status, code) = match error {
+        RelayError::Off | RelayError::NoRealm => (StatusCode::NOT_FOUND, ErrorCode::NameUnknown),
+        RelayError::NotAForm | RelayError::Broken(_) => {
+            (StatusCode::BAD_REQUEST, ErrorCode::Unsupported)
+        }
+        RelayError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid),
+        RelayError::TooSlow(_) => (StatusCode::REQUEST_TIMEOUT, ErrorCode::SizeInvalid),
+        RelayError::Redirected(_) => (StatusCode::BAD_GATEWAY, ErrorCode::Denied),
+        RelayError::Unannounced(reason) => {
+            return match &**reason {
+                Unannounced::Upstream(error) => upstream_error(error),
+                Unannounced::Status(_) => {
+                    let message = "the registry behind does not say where its token service is";
+                    let code = ErrorCode::Unsupported;
+                    retry(document(StatusCode::BAD_GATEWAY, code, message))
+                }
+            };
+        }
+        RelayError::TokenService(error) => return upstream_error(error),
+    };
+    document(status, code, &error.to_string())
 }
 
 /// The registry's own refusal: its challenge and its words. A success or a redirect to a probe is no answer to what
@@ -183,6 +223,22 @@ fn upstream_error(error: &UpstreamError) -> Response<Body> {
     retry(document(status, ErrorCode::Unsupported, message))
 }
 
+/// Whether something is signed could not be found out: not the same as unsigned.
+fn admission_error(error: &AdmissionError) -> Response<Body> {
+    if let AdmissionError::Store(error) = error {
+        return store_error(error);
+    }
+    tracing::warn!(
+        error = error as &dyn Error,
+        "whether something is signed could not be decided"
+    );
+    retry(document(
+        StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::Unsupported,
+        "whether this is signed cannot be decided at the moment; try again",
+    ))
+}
+
 fn store_error(error: &StoreError) -> Response<Body> {
     let message = error.to_string();
     match error {
@@ -239,7 +295,16 @@ fn retry(mut response: Response<Body>) -> Response<Body> {
 }
 
 fn document(status: StatusCode, code: ErrorCode, message: &str) -> Response<Body> {
-    let bytes = error_code::error_document(code, message, None);
+    detailed(status, code, message, None)
+}
+
+fn detailed(
+    status: StatusCode,
+    code: ErrorCode,
+    message: &str,
+    detail: Option<serde_json::Value>,
+) -> Response<Body> {
+    let bytes = error_code::error_document(code, message, detail);
     let length = bytes.len();
     let mut response = Response::new(body::full(bytes));
     *response.status_mut() = status;

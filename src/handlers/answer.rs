@@ -82,7 +82,7 @@ pub(super) fn deleted() -> Result<Response<Body>, HandlerError> {
         .body(body::empty())?)
 }
 
-fn has_it(headers: &HeaderMap, digest: &Digest) -> bool {
+pub(super) fn has_it(headers: &HeaderMap, digest: &Digest) -> bool {
     headers
         .get_all(IF_NONE_MATCH)
         .iter()

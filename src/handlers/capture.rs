@@ -25,6 +25,7 @@ impl Handlers {
     ) -> Result<Response<Body>, HandlerError> {
         let permit = self.push_permit(pushed).await?;
         self.capture_blobs(pushed, &permit).await?;
+        let untrusted = self.examine(pushed, subject, false).await?;
         let to_both = self.captures_to_both(pushed).await;
         if to_both {
             let answer = self.push_upstream(pushed).await?;
@@ -45,6 +46,9 @@ impl Handlers {
             }
             return Err(error.into());
         }
+        let mut response = answer::created(pushed.name, &pushed.digest, Some(subject))?;
+        self.signature_recorded(pushed.caller, &permit, subject, untrusted, &mut response)
+            .await;
         self.subject_pushed(permit, pushed.digest.clone()).await;
         tracing::info!(
             oci.repository = %pushed.name,
@@ -53,7 +57,7 @@ impl Handlers {
             oci.artifact_type = pushed.manifest.effective_artifact_type(),
             "signature manifest captured"
         );
-        answer::created(pushed.name, &pushed.digest, Some(subject))
+        Ok(response)
     }
 
     /// Captures one version of a cosign tag.
@@ -61,9 +65,16 @@ impl Handlers {
         &self,
         pushed: &Pushed<'_>,
         tag: &Tag,
+        subject: &Digest,
     ) -> Result<Response<Body>, HandlerError> {
         let permit = self.push_permit(pushed).await?;
         self.capture_blobs(pushed, &permit).await?;
+        let untrusted = if tag.as_str().ends_with(".sig") {
+            self.examine(pushed, subject, true).await?
+        } else {
+            self.require_document(pushed, &permit).await?;
+            None
+        };
         self.custody
             .writer(&permit)
             .append_tag(tag, pushed.new_manifest())
@@ -74,7 +85,10 @@ impl Handlers {
             oci.tag = %tag,
             "cosign tag captured"
         );
-        answer::created(pushed.name, &pushed.digest, None)
+        let mut response = answer::created(pushed.name, &pushed.digest, None)?;
+        self.signature_recorded(pushed.caller, &permit, subject, untrusted, &mut response)
+            .await;
+        Ok(response)
     }
 
     pub(super) async fn push_permit(
@@ -97,6 +111,24 @@ impl Handlers {
                 .await
                 .unwrap_or(false),
         }
+    }
+
+    /// What is kept beside signatures needs no signature itself, so it must not be an image.
+    async fn require_document(
+        &self,
+        pushed: &Pushed<'_>,
+        permit: &Permit<Push>,
+    ) -> Result<(), HandlerError> {
+        if self.admission(pushed.name).is_none() {
+            return Ok(());
+        }
+        let writer = self.custody.writer(permit);
+        if self.is_document(writer.reader(), &pushed.manifest).await? {
+            return Ok(());
+        }
+        Err(HandlerError::SignatureInvalid {
+            reason: "a layer is no document".to_owned(),
+        })
     }
 
     /// Makes every blob of the manifest durable in the store.

@@ -11,9 +11,10 @@ use http_body_util::BodyExt;
 
 use crate::auth::{Permit, Pull, Push};
 use crate::body::Body;
+use crate::clock::UnixMillis;
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::{
-    Content, Link, NewManifest, OnSubjectDelete, Referrer, ServedTag, SignatureStore, Source,
+    Content, Kept, Link, NewManifest, OnSubjectDelete, Referrer, ServedTag, SignatureStore, Source,
     StoreError,
 };
 
@@ -95,6 +96,15 @@ impl Custody {
         digest: &Digest,
     ) -> Result<Option<Content>, StoreError> {
         self.store.read(repository, digest).await
+    }
+
+    /// What was refused at its push and is kept to be signed; only for a caller who may push.
+    pub(super) async fn kept(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<Kept>, StoreError> {
+        self.store.kept(repository, digest).await
     }
 
     /// Reading, for a caller who may pull.
@@ -227,6 +237,20 @@ impl<'a> Writer<'a> {
         self.reader
             .store
             .add_referrer(self.reader.repository, subject, new, source)
+            .await
+    }
+
+    /// Keeps a manifest that was refused, so that it can be signed.
+    pub(super) async fn keep_rejected(
+        &self,
+        digest: &Digest,
+        media_type: &str,
+        bytes: Bytes,
+        until: UnixMillis,
+    ) -> Result<(), StoreError> {
+        self.reader
+            .store
+            .keep_rejected(self.reader.repository, digest, media_type, bytes, until)
             .await
     }
 

@@ -1,14 +1,18 @@
 //! Why a request got no answer of its own; `respond` gives each a status and an error code.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 use thiserror::Error;
 
+use crate::admission::{AdmissionError, Unsigned};
 use crate::auth::AuthError;
 use crate::auth::caller::SeveralCredentials;
+use crate::auth::relay::RelayError;
 use crate::body::BodyError;
-use crate::oci::{Digest, ManifestError};
+use crate::oci::{Digest, ManifestError, RepositoryName, Tag};
 use crate::store::StoreError;
 use crate::upstream::UpstreamError;
 
@@ -21,6 +25,9 @@ pub enum HandlerError {
     /// The registry behind gave no permission.
     #[error(transparent)]
     Auth(#[from] AuthError),
+    /// No token was given out.
+    #[error(transparent)]
+    Relay(#[from] RelayError),
     /// The registry behind gave no answer.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -33,6 +40,33 @@ pub enum HandlerError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is no decision whether it is allowed (503).
+    #[error(transparent)]
+    Admission(#[from] Arc<AdmissionError>),
+    /// `DENIED`: the policy refuses it (403).
+    #[error("{0}")]
+    Denied(Box<Denied>),
+    /// `MANIFEST_INVALID`: a signature that contradicts itself or its subject.
+    #[error("the signature is refused: {reason}")]
+    SignatureInvalid {
+        /// The check that failed, and why.
+        reason: String,
+    },
+    /// `DENIED`: a signature that counts for nobody, where a rule refuses those (403).
+    #[error("the signature is refused, it counts for no authority of the policy: {reason}")]
+    SignatureUntrusted {
+        /// The check that failed, and why.
+        reason: String,
+    },
+    /// `DENIED`: the tag is the name of a mark (403).
+    #[error("tag {tag} is kept for the mark of unsigned images and cannot be pushed")]
+    MarkerTag {
+        /// The tag.
+        tag: Tag,
+    },
+    /// The answer of the registry behind broke off while it was looked at.
+    #[error("the answer of the registry behind broke off")]
+    Broken(#[source] BodyError),
     /// The request body broke off or stalled.
     #[error("the request body broke off: {0}")]
     RequestBody(#[source] BodyError),
@@ -70,6 +104,9 @@ pub enum HandlerError {
     /// `DIGEST_INVALID`: a query names no digest.
     #[error("the query has an invalid digest")]
     QueryDigest,
+    /// `MANIFEST_INVALID`: a query names no tag.
+    #[error("the query has an invalid tag")]
+    QueryTag,
     /// `MANIFEST_BLOB_UNKNOWN`: the manifest names a blob that neither side has.
     #[error("blob {digest} of the manifest is unknown")]
     BlobOfManifestUnknown {
@@ -99,4 +136,62 @@ pub enum HandlerError {
     /// The answer could not be built from its parts.
     #[error(transparent)]
     Http(#[from] http::Error),
+}
+
+impl From<AdmissionError> for HandlerError {
+    fn from(error: AdmissionError) -> Self {
+        Self::Admission(Arc::new(error))
+    }
+}
+
+/// What the policy refuses, and what would help.
+#[derive(Debug)]
+pub struct Denied {
+    /// The repository.
+    pub name: RepositoryName,
+    /// What is missing.
+    pub unsigned: Unsigned,
+    /// The command that makes the signatures.
+    pub next: Option<String>,
+    /// Whether it was a push, which can be repeated.
+    pub is_push: bool,
+}
+
+impl Denied {
+    /// For programs.
+    #[must_use]
+    pub fn detail(&self) -> serde_json::Value {
+        serde_json::json!({
+            "rule": self.unsigned.rule,
+            "digest": self.unsigned.digest.as_str(),
+            "missing": self.unsigned.missing,
+        })
+    }
+}
+
+impl fmt::Display for Denied {
+    /// One line: it is all that many clients show.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Unsigned {
+            rule,
+            requires,
+            digest,
+            reasons,
+            missing: _,
+            commands: _,
+        } = &self.unsigned;
+        let name = &self.name;
+        write!(
+            f,
+            "{name}@{digest} is not signed as rule '{rule}' requires: {requires}"
+        )?;
+        if !reasons.is_empty() {
+            write!(f, " ({})", reasons.join("; "))?;
+        }
+        match &self.next {
+            Some(next) if self.is_push => write!(f, ". Sign it, then push again: {next}"),
+            Some(next) => write!(f, ". To sign it: {next}"),
+            None => Ok(()),
+        }
+    }
 }

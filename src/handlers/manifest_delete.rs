@@ -38,6 +38,9 @@ impl Handlers {
             {
                 self.subject_deleted(&permit, subject).await?;
             }
+            if response.status().is_success() {
+                self.forget_marks(name, reference).await;
+            }
             return Ok(response);
         };
         if let Held::Tag(tag, subject) = &held {
@@ -78,6 +81,7 @@ impl Handlers {
                 }
             }
         }
+        self.forget_marks(name, reference).await;
         answer::deleted()
     }
 

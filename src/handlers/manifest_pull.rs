@@ -5,11 +5,17 @@ use http::{Response, StatusCode, request};
 
 use super::answer;
 use super::error::HandlerError;
+use super::gate::{Passed, Served};
+use super::manifest_push::is_of_payloads;
 use super::upstream_referrers::FallbackTag;
 use super::{Handlers, Incoming};
-use crate::auth::AuthError;
+use crate::admission::is_marker;
+use crate::auth::{AuthError, Caller, Permit, Pull};
 use crate::body::Body;
-use crate::oci::{CompanionTag, Digest, Reference, RepositoryName, Tag, image_index, media_type};
+use crate::oci::{
+    CompanionTag, Digest, Manifest, ManifestKind, Reference, RepositoryName, Tag, image_index,
+    media_type,
+};
 use crate::route::Route;
 use crate::store::{Link, LinkKind};
 
@@ -22,17 +28,26 @@ impl Handlers {
         reference: &Reference,
     ) -> Result<Response<Body>, HandlerError> {
         match reference {
-            Reference::Digest(digest) => self.pull_by_digest(route, incoming, name, digest).await,
+            Reference::Digest(digest) => {
+                self.pull_by_digest(route, incoming, name, reference, digest)
+                    .await
+            }
             Reference::Tag(tag) => match CompanionTag::parse(tag) {
                 Some(CompanionTag::Referrers(subject)) if self.config.absorb_fallback_tags => {
-                    self.pull_fallback_tag(route, incoming, name, &subject)
+                    self.pull_fallback_tag(route, incoming, name, reference, &subject)
                         .await
                 }
                 Some(CompanionTag::Cosign(subject)) if self.config.absorb_cosign_tags => {
-                    self.pull_cosign_tag(route, incoming, name, tag, &subject)
+                    self.pull_cosign_tag(route, incoming, name, reference, tag, &subject)
                         .await
                 }
-                _ => self.pull_upstream(route, incoming, name).await,
+                _ => match self.admission(name) {
+                    Some(admission) if admission.marks(name) && is_marker(tag) => {
+                        self.pull_marker(admission, route, incoming, name, reference)
+                            .await
+                    }
+                    _ => self.pull_upstream(route, incoming, name, reference).await,
+                },
             },
         }
     }
@@ -43,13 +58,14 @@ impl Handlers {
         route: &Route,
         incoming: Incoming,
         name: &RepositoryName,
+        reference: &Reference,
         digest: &Digest,
     ) -> Result<Response<Body>, HandlerError> {
         let link = match self.custody.link(name, digest).await {
             Ok(Some(link)) => link,
-            Ok(None) => return self.pull_upstream(route, incoming, name).await,
+            Ok(None) => return self.pull_upstream(route, incoming, name, reference).await,
             Err(outage) => {
-                let response = self.pull_upstream(route, incoming, name).await?;
+                let response = self.pull_upstream(route, incoming, name, reference).await?;
                 if response.status() == StatusCode::NOT_FOUND {
                     return Err(outage.into());
                 }
@@ -63,17 +79,24 @@ impl Handlers {
                         .pull_or_push(&incoming.caller, name, link.subject.as_ref());
                 let permit = match permit.await {
                     Err(AuthError::Hidden) => {
-                        return self.pull_upstream(route, incoming, name).await;
+                        return self.pull_upstream(route, incoming, name, reference).await;
                     }
                     decided => decided?,
                 };
                 match self.custody.reader(&permit).manifest(digest).await? {
-                    Some(held) => answer_held(&incoming.parts, digest, held),
-                    None => self.pull_upstream(route, incoming, name).await,
+                    Some(held) => {
+                        let (parts, caller) = (&incoming.parts, &incoming.caller);
+                        self.answer_judged_held(parts, caller, &permit, digest, held)
+                            .await
+                    }
+                    None => self.pull_upstream(route, incoming, name, reference).await,
                 }
             }
-            LinkKind::ManifestCopy => self.pull_copied(route, incoming, name, digest, &link).await,
-            LinkKind::Blob => self.pull_upstream(route, incoming, name).await,
+            LinkKind::ManifestCopy => {
+                self.pull_copied(route, incoming, name, reference, digest, &link)
+                    .await
+            }
+            LinkKind::Blob => self.pull_upstream(route, incoming, name, reference).await,
         }
     }
 
@@ -83,33 +106,83 @@ impl Handlers {
         route: &Route,
         incoming: Incoming,
         name: &RepositoryName,
+        reference: &Reference,
         digest: &Digest,
         link: &Link,
     ) -> Result<Response<Body>, HandlerError> {
-        let Incoming {
-            parts,
-            body,
-            caller,
-        } = incoming;
-        let response = self.send(route, &parts, &caller, body).await?;
-        self.authorizer
-            .learn_pull(&caller, name, response.status())
-            .await;
+        let Incoming { parts, caller, .. } = &incoming;
+        let (parts, caller) = (parts.clone(), caller.clone());
+        let response = self.pull_upstream(route, incoming, name, reference).await?;
         if response.status() != StatusCode::NOT_FOUND {
-            return Ok(self.relay(&parts, response));
+            return Ok(response);
         }
         let permit = match self
             .authorizer
             .pull_or_push(&caller, name, link.subject.as_ref())
             .await
         {
-            Err(AuthError::Hidden) => return Ok(self.relay(&parts, response)),
+            Err(AuthError::Hidden) => return Ok(response),
             decided => decided?,
         };
-        match self.custody.reader(&permit).manifest(digest).await? {
-            Some(held) => answer_held(&parts, digest, held),
-            None => Ok(self.relay(&parts, response)),
+        let Some(held) = self.custody.reader(&permit).manifest(digest).await? else {
+            return Ok(response);
+        };
+        self.answer_judged_held(&parts, &caller, &permit, digest, held)
+            .await
+    }
+
+    /// What the store holds is judged as what the registry behind has: a registry may have refused what it took for
+    /// no image. What has no subject is exempt if it is what cosign keeps under tags, or was made here.
+    async fn answer_judged_held(
+        &self,
+        parts: &request::Parts,
+        caller: &Caller,
+        permit: &Permit<Pull>,
+        digest: &Digest,
+        held: (Bytes, Link),
+    ) -> Result<Response<Body>, HandlerError> {
+        let (bytes, link) = held;
+        let name = permit.repository();
+        let mut passed = Passed::default();
+        if let Some(admission) = self.gate(name)
+            && !self.is_exempt(permit, &bytes, &link).await?
+        {
+            let served = Served {
+                parts,
+                caller,
+                name,
+                tag: None,
+                media_type: &link.media_type,
+                bytes: &bytes,
+            };
+            passed = self.judge(admission, &served).await?;
         }
+        let mut response = answer::manifest(parts, digest, &link.media_type, bytes)?;
+        passed.apply(&mut response);
+        Ok(response)
+    }
+
+    /// Whether what is captured without a subject is what cosign keeps under a tag, or a list that was made here.
+    async fn is_exempt(
+        &self,
+        permit: &Permit<Pull>,
+        bytes: &[u8],
+        link: &Link,
+    ) -> Result<bool, HandlerError> {
+        if link.kind == LinkKind::ManifestCopy || link.subject.is_some() {
+            return Ok(false);
+        }
+        let Ok(manifest) = Manifest::parse(bytes, &link.media_type) else {
+            return Ok(false);
+        };
+        if manifest.kind == ManifestKind::Index {
+            return Ok(link.kind == LinkKind::Generated);
+        }
+        if is_of_payloads(&manifest) {
+            return Ok(true);
+        }
+        let reader = self.custody.reader(permit);
+        self.is_document(&reader, &manifest).await
     }
 
     /// The fallback tag reads back as what the Referrers API answers; a tag of that name that is something else on
@@ -119,24 +192,27 @@ impl Handlers {
         route: &Route,
         incoming: Incoming,
         name: &RepositoryName,
+        reference: &Reference,
         subject: &Digest,
     ) -> Result<Response<Body>, HandlerError> {
         let permit = self
             .permit_for_referrers(&incoming.caller, name, subject)
             .await?;
         let Some(permit) = permit else {
-            return self.pull_upstream(route, incoming, name).await;
+            return self.pull_upstream(route, incoming, name, reference).await;
         };
         let found = self
             .merge_upstream(&incoming.caller, &permit, subject)
             .await;
         let referrers = self.custody.reader(&permit).referrers(subject).await?;
         match found.fallback_tag {
-            FallbackTag::Foreign => return self.pull_upstream(route, incoming, name).await,
+            FallbackTag::Foreign => {
+                return self.pull_upstream(route, incoming, name, reference).await;
+            }
             // What is left of the list was deleted.
             FallbackTag::List if referrers.is_empty() => return Err(HandlerError::ManifestUnknown),
             FallbackTag::Absent if referrers.is_empty() => {
-                return self.pull_upstream(route, incoming, name).await;
+                return self.pull_upstream(route, incoming, name, reference).await;
             }
             FallbackTag::List | FallbackTag::Absent => {}
         }
@@ -158,6 +234,7 @@ impl Handlers {
         route: &Route,
         incoming: Incoming,
         name: &RepositoryName,
+        reference: &Reference,
         tag: &Tag,
         subject: &Digest,
     ) -> Result<Response<Body>, HandlerError> {
@@ -166,18 +243,27 @@ impl Handlers {
             .pull_or_push(&incoming.caller, name, Some(subject))
             .await
         {
-            Err(AuthError::Hidden) => return self.pull_upstream(route, incoming, name).await,
+            Err(AuthError::Hidden) => {
+                return self.pull_upstream(route, incoming, name, reference).await;
+            }
             decided => decided?,
         };
         self.merge_upstream_tag(&incoming.caller, &permit, tag)
             .await;
         if let Some(served) = self.custody.reader(&permit).tag(tag).await? {
-            let parts = &incoming.parts;
-            return answer::manifest(parts, &served.digest, &served.media_type, served.bytes);
+            let link = Link {
+                kind: LinkKind::Manifest,
+                media_type: served.media_type,
+                size: u64::try_from(served.bytes.len()).unwrap_or(u64::MAX),
+                subject: None,
+            };
+            let (parts, caller) = (&incoming.parts, &incoming.caller);
+            let held = (served.bytes, link);
+            return self
+                .answer_judged_held(parts, caller, &permit, &served.digest, held)
+                .await;
         }
-        let response = self
-            .send(route, &incoming.parts, &incoming.caller, incoming.body)
-            .await?;
+        let response = self.pull_upstream(route, incoming, name, reference).await?;
         let named = response
             .headers()
             .get(answer::CONTENT_DIGEST)
@@ -189,34 +275,47 @@ impl Handlers {
                 return Err(HandlerError::ManifestUnknown);
             }
         }
-        Ok(self.relay(&incoming.parts, response))
+        Ok(response)
     }
 
-    /// Forwards, and learns from success that this caller may pull.
-    async fn pull_upstream(
+    /// Forwards, judges what comes where the policy is about it, and learns from success that this caller may pull.
+    pub(super) async fn pull_upstream(
         &self,
         route: &Route,
         incoming: Incoming,
         name: &RepositoryName,
+        reference: &Reference,
     ) -> Result<Response<Body>, HandlerError> {
+        if let Some(admission) = self.gate(name) {
+            return self
+                .pull_judged(admission, route, incoming, name, reference, reference.tag())
+                .await;
+        }
         let response = self
             .send(route, &incoming.parts, &incoming.caller, incoming.body)
             .await?;
         self.authorizer
             .learn_pull(&incoming.caller, name, response.status())
             .await;
-        if response.status().is_success() {
-            self.custody.note_shown(name);
+        if response.status() == StatusCode::NOT_FOUND
+            && let Some(admission) = self.admission(name)
+            && let Reference::Digest(digest) = reference
+        {
+            let (parts, caller) = (&incoming.parts, &incoming.caller);
+            let kept = self.show_kept(admission, parts, caller, name, digest);
+            if let Some(kept) = kept.await? {
+                return Ok(kept);
+            }
         }
-        Ok(self.relay(&incoming.parts, response))
+        let is_shown = response.status().is_success();
+        let named = response.headers().get(answer::CONTENT_DIGEST).cloned();
+        let mut response = self.relay(&incoming.parts, response);
+        if is_shown {
+            self.custody.note_shown(name);
+            if let (Some(tag), Some(named)) = (reference.tag(), named) {
+                self.warn_of_mark(name, tag, &named, &mut response).await;
+            }
+        }
+        Ok(response)
     }
-}
-
-fn answer_held(
-    request: &request::Parts,
-    digest: &Digest,
-    held: (Bytes, Link),
-) -> Result<Response<Body>, HandlerError> {
-    let (bytes, link) = held;
-    answer::manifest(request, digest, &link.media_type, bytes)
 }

@@ -9,12 +9,13 @@ use http::{Response, StatusCode, request};
 use super::answer::OCI_SUBJECT;
 use super::error::HandlerError;
 use super::{Handlers, Incoming};
+use crate::admission::{self, Form};
 use crate::auth::{Caller, Permit, Push};
 use crate::body::{self, Body, ReadError};
 use crate::oci::{
-    CompanionTag, Digest, Manifest, ManifestKind, Reference, RepositoryName, media_type,
+    CompanionTag, Digest, Manifest, ManifestKind, Reference, RepositoryName, Tag, media_type,
 };
-use crate::route::Route;
+use crate::route::{Route, query};
 use crate::store::{NewManifest, Source};
 use crate::upstream::client::Answer;
 
@@ -51,6 +52,12 @@ impl Pushed<'_> {
         }
     }
 
+    /// What it lists, if it is an index.
+    pub(super) fn children(&self) -> Vec<Digest> {
+        let listed = self.manifest.manifests.iter();
+        listed.map(|child| child.digest.clone()).collect()
+    }
+
     pub(super) fn is_by_digest(&self) -> bool {
         matches!(self.reference, Reference::Digest(_))
     }
@@ -72,6 +79,14 @@ impl Handlers {
         let bytes = self.read_manifest(&parts, body).await?;
         let digest = match reference {
             Reference::Tag(_) => Digest::sha256(&bytes),
+            // What is judged for a tag has to be known by its digest.
+            Reference::Digest(digest)
+                if digest.hasher().is_none()
+                    && self.admission(name).is_some()
+                    && query::first(&parts.uri, "tag").is_some() =>
+            {
+                return Err(HandlerError::QueryTag);
+            }
             // An algorithm that regseal does not know: the registry behind decides, and nothing is kept.
             Reference::Digest(digest) if digest.hasher().is_none() => {
                 return self
@@ -104,19 +119,50 @@ impl Handlers {
         if let Some(answer) = self.push_companion_tag(&pushed).await? {
             return Ok(answer);
         }
+        let admitted = self.admit(&pushed).await?;
+        let mut response = self.push_admitted(&pushed).await?;
+        if response.status().is_success() {
+            self.admitted(&pushed, admitted, &mut response).await?;
+        }
+        Ok(response)
+    }
+
+    async fn push_admitted(&self, pushed: &Pushed<'_>) -> Result<Response<Body>, HandlerError> {
         match &pushed.manifest.subject {
             Some(subject) if pushed.is_by_digest() && self.is_signature(&pushed.manifest) => {
-                self.capture(&pushed, &subject.digest).await
+                self.capture(pushed, &subject.digest).await
             }
-            Some(subject) => self.push_referrer(&pushed, &subject.digest).await,
+            Some(subject) => {
+                self.refuse_malformed(pushed, &subject.digest).await?;
+                self.push_referrer(pushed, &subject.digest).await
+            }
             None => {
-                let answer = self.push_upstream(&pushed).await?;
-                let status = answer.parts.status;
-                if let Ok(permit) = self.authorizer.pushed(&caller, name, status).await {
-                    self.subject_pushed(permit, pushed.digest).await;
+                let answer = self.push_upstream(pushed).await?;
+                let (caller, status) = (pushed.caller, answer.parts.status);
+                if let Ok(permit) = self.authorizer.pushed(caller, pushed.name, status).await {
+                    self.subject_pushed(permit, pushed.digest.clone()).await;
                 }
-                Ok(self.relay_answer(&parts, answer))
+                Ok(self.relay_answer(pushed.parts, answer))
             }
+        }
+    }
+
+    /// What says that it is a signature and has not its form is refused where signatures are verified, and is on record
+    /// like any other that is.
+    async fn refuse_malformed(
+        &self,
+        pushed: &Pushed<'_>,
+        subject: &Digest,
+    ) -> Result<(), HandlerError> {
+        match admission::form(&pushed.manifest) {
+            Form::Malformed(why) if self.admission(pushed.name).is_some() => {
+                self.push_permit(pushed).await?;
+                self.examine(pushed, subject, false).await?;
+                Err(HandlerError::SignatureInvalid {
+                    reason: format!("integrity: {why}"),
+                })
+            }
+            Form::Signature | Form::Malformed(_) | Form::Other => Ok(()),
         }
     }
 
@@ -135,10 +181,13 @@ impl Handlers {
             {
                 self.absorb(pushed, &subject).await
             }
-            Some(CompanionTag::Cosign(_))
-                if self.config.absorb_cosign_tags && is_cosign_manifest(&pushed.manifest) =>
+            Some(CompanionTag::Cosign(subject))
+                if self.config.absorb_cosign_tags
+                    && is_cosign_manifest(&pushed.manifest)
+                    && (self.admission(pushed.name).is_none()
+                        || is_what_its_tag_says(tag, &pushed.manifest)) =>
             {
-                self.capture_tag(pushed, tag).await.map(Some)
+                self.capture_tag(pushed, tag, &subject).await.map(Some)
             }
             _ => Ok(None),
         }
@@ -294,10 +343,32 @@ pub(super) fn is_cosign_manifest(manifest: &Manifest) -> bool {
             .all(|layer| !is_image_layer(&layer.media_type))
 }
 
-/// Layers of a file system, in the types of OCI and of Docker.
+/// Whether all layers are payloads of cosign signatures, which no client unpacks.
+pub(super) fn is_of_payloads(manifest: &Manifest) -> bool {
+    let mut layers = manifest.layers.iter();
+    !manifest.layers.is_empty()
+        && layers.all(|layer| layer.media_type == media_type::SIMPLE_SIGNING)
+}
+
+/// What is exempt from the policy under a cosign tag: the layers are those of that tag, and nothing else.
+pub(super) fn is_what_its_tag_says(tag: &Tag, manifest: &Manifest) -> bool {
+    let all = |wanted: &str| {
+        let mut layers = manifest.layers.iter();
+        !manifest.layers.is_empty() && layers.all(|layer| layer.media_type == wanted)
+    };
+    match tag.as_str().rsplit_once('.') {
+        Some((_, "sig")) => is_of_payloads(manifest),
+        Some((_, "att")) => all(media_type::DSSE_ENVELOPE),
+        // cosign's `attach sbom` writes one document, of many types.
+        Some((_, "sbom")) => manifest.layers.len() == 1,
+        _ => false,
+    }
+}
+
+/// Layers of a file system, and what docker takes for one: any type of OCI's images or its own.
 fn is_image_layer(media_type: &str) -> bool {
-    media_type.starts_with("application/vnd.oci.image.layer.")
-        || media_type.starts_with("application/vnd.docker.image.rootfs.")
+    media_type.starts_with("application/vnd.oci.image.")
+        || media_type.starts_with("application/vnd.docker.")
         || media_type.contains(".tar")
 }
 

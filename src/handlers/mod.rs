@@ -4,15 +4,21 @@
 //! it needs a [`crate::auth::Permit`]: the store is reached through `custody` only.
 
 mod absorb;
+mod admit;
 mod answer;
 mod blob_pull;
 mod blob_upload;
 mod capture;
 mod custody;
+mod document;
 mod error;
+mod explain;
+mod gate;
+mod gate_blob;
 mod manifest_delete;
 mod manifest_pull;
 mod manifest_push;
+mod marker;
 mod passthrough;
 mod range;
 mod read_upstream;
@@ -28,17 +34,22 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{Request, Response, request};
+use moka::future::Cache;
 
-use crate::auth::{Authorizer, Caller};
-use crate::body::Body;
-use crate::oci::Descriptor;
+use crate::admission::{Admission, Described};
+use crate::auth::{Authorizer, Caller, Relay};
+use crate::body::{self, Body};
+use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::route::Route;
 use crate::store::{OnSubjectDelete, SignatureStore};
 use crate::upstream::Upstream;
 
 use custody::Custody;
-pub use error::HandlerError;
+pub use error::{Denied, HandlerError};
 use upstream_referrers::UpstreamReferrers;
+
+/// Facts about content of the registry behind that are remembered at most.
+const REMEMBERED: u64 = 100_000;
 
 /// What is captured, and the bounds of what is read into memory.
 #[derive(Clone, Debug)]
@@ -63,6 +74,8 @@ pub struct Config {
     pub manifest_time: Duration,
     /// Scheme that clients use.
     pub public_scheme: &'static str,
+    /// Host, and perhaps port, that clients use, where it is configured.
+    pub public_authority: Option<String>,
 }
 
 /// Where captured manifests go.
@@ -82,8 +95,17 @@ pub struct Handlers {
     config: Arc<Config>,
     upstream: Arc<Upstream>,
     authorizer: Arc<Authorizer>,
+    relay: Arc<Relay>,
     custody: Custody,
     upstream_referrers: UpstreamReferrers,
+    /// Judges pushes and pulls; without it everything passes.
+    admission: Option<Admission>,
+    /// What manifests are that the registry behind has, for decisions.
+    described: Cache<(RepositoryName, Digest), Described>,
+    /// Whether blobs are text.
+    texts: Cache<Digest, bool>,
+    /// Blobs that were seen to be no manifests.
+    plain_blobs: Cache<Digest, ()>,
 }
 
 /// A request with its caller.
@@ -93,6 +115,17 @@ struct Incoming {
     caller: Caller,
 }
 
+impl Incoming {
+    /// The same request once more, for a method without a body.
+    fn without_body(&self) -> Self {
+        Self {
+            parts: self.parts.clone(),
+            body: body::empty(),
+            caller: self.caller.clone(),
+        }
+    }
+}
+
 impl Handlers {
     /// Handlers over a registry and a store.
     #[must_use]
@@ -100,14 +133,21 @@ impl Handlers {
         config: Config,
         upstream: Arc<Upstream>,
         authorizer: Authorizer,
+        relay: Arc<Relay>,
         store: Arc<SignatureStore>,
+        admission: Option<Admission>,
     ) -> Self {
         Self {
             config: Arc::new(config),
             upstream,
             authorizer: Arc::new(authorizer),
+            relay,
             custody: Custody::new(store),
             upstream_referrers: UpstreamReferrers::default(),
+            admission,
+            described: Cache::new(REMEMBERED),
+            texts: Cache::new(REMEMBERED),
+            plain_blobs: Cache::new(REMEMBERED),
         }
     }
 
@@ -128,8 +168,10 @@ impl Handlers {
         route: &Route,
         request: Request<Body>,
     ) -> Result<Response<Body>, HandlerError> {
-        let (parts, body) = request.into_parts();
-        let caller = Caller::of(&parts, self.config.public_scheme)?;
+        let (mut parts, body) = request.into_parts();
+        let wrapping = self.relay.wrapping();
+        let caller = Caller::of(&parts, self.config.public_scheme, wrapping)?;
+        caller.set_authorization(&mut parts.headers);
         let incoming = Incoming {
             parts,
             body,
@@ -140,6 +182,7 @@ impl Handlers {
                 self.forward(route, &incoming.parts, &incoming.caller, incoming.body)
                     .await
             }
+            Route::Token => self.token(incoming).await,
             Route::TagsList(name) => self.tags_list(route, incoming, name).await,
             Route::BlobPull(name, digest) => self.blob_pull(route, incoming, name, digest).await,
             Route::UploadStart(name) => self.upload_start(route, incoming, name).await,
@@ -155,6 +198,17 @@ impl Handlers {
             }
             Route::Referrers(name, subject) => self.referrers(incoming, name, subject).await,
         }
+    }
+
+    /// Gives out a token of the token service behind.
+    async fn token(&self, incoming: Incoming) -> Result<Response<Body>, HandlerError> {
+        let Incoming {
+            parts,
+            body,
+            caller,
+        } = incoming;
+        let exchange = self.relay.exchange(&parts, body, &caller, &self.authorizer);
+        Ok(Box::pin(exchange).await?)
     }
 
     /// Whether the artifact type of a manifest is one of a signature.

@@ -8,8 +8,9 @@ use super::error::HandlerError;
 use super::passthrough::set_length;
 use super::{Handlers, Incoming};
 use crate::body::{self, Body};
-use crate::oci::RepositoryName;
+use crate::oci::{RepositoryName, Tag};
 use crate::route::{Route, query};
+use crate::upstream::client::Answer;
 
 /// A list that has to be paged here is read whole up to this many bytes.
 const LIST_LIMIT: usize = 32 << 20;
@@ -25,13 +26,25 @@ impl Handlers {
         let response = self
             .send(route, &incoming.parts, &incoming.caller, incoming.body)
             .await?;
-        if !page.is_asked_for()
-            || incoming.parts.method != Method::GET
-            || response.status() != StatusCode::OK
-        {
+        if incoming.parts.method != Method::GET || response.status() != StatusCode::OK {
+            return Ok(self.relay(&incoming.parts, response));
+        }
+        let mut markers = self.marker_tags(&incoming.caller, name).await?;
+        markers.retain(|marker| {
+            page.last
+                .as_ref()
+                .is_none_or(|last| marker.as_str() > last.as_str())
+        });
+        if !page.is_asked_for() && markers.is_empty() {
             return Ok(self.relay(&incoming.parts, response));
         }
         let mut answer = self.upstream.collect(response, LIST_LIMIT).await?;
+        if !markers.is_empty()
+            && let Some(bytes) = with_markers(&answer, &markers)
+        {
+            answer.body = bytes.into();
+            set_length(&mut answer.parts.headers, answer.body.len());
+        }
         if let Some((bytes, more)) = page.cut(&answer.body) {
             set_length(&mut answer.parts.headers, bytes.len());
             answer.parts.headers.remove(LINK);
@@ -43,6 +56,29 @@ impl Handlers {
         }
         Ok(self.relay_answer(&incoming.parts, answer))
     }
+}
+
+/// The list with the names of marks. Where the registry says that more follows, marks beyond its last tag wait for
+/// that page.
+fn with_markers(answer: &Answer, markers: &[Tag]) -> Option<Vec<u8>> {
+    let mut list: Value = serde_json::from_slice(&answer.body).ok()?;
+    let listed: Option<Vec<String>> = serde_json::from_value(list.get("tags")?.clone()).ok()?;
+    let mut tags = listed.unwrap_or_default();
+    let ends = answer
+        .parts
+        .headers
+        .contains_key(LINK)
+        .then(|| tags.iter().max().cloned())
+        .flatten();
+    let now = markers
+        .iter()
+        .map(ToString::to_string)
+        .filter(|marker| ends.as_ref().is_none_or(|end| marker < end));
+    tags.extend(now);
+    tags.sort_unstable();
+    tags.dedup();
+    list.as_object_mut()?.insert("tags".to_owned(), tags.into());
+    serde_json::to_vec(&list).ok()
 }
 
 /// `n` and `last` of a request.

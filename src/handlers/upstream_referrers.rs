@@ -14,7 +14,7 @@ use http::{Method, StatusCode};
 use moka::future::Cache;
 
 use super::error::HandlerError;
-use super::manifest_push::is_cosign_manifest;
+use super::manifest_push::{is_cosign_manifest, is_what_its_tag_says};
 use super::read_upstream::content_type;
 use super::{Handlers, unique};
 use crate::auth::{Caller, Permit, Pull};
@@ -356,7 +356,8 @@ impl Handlers {
             return Ok(());
         }
         let manifest = Manifest::parse(&answer.body, &content_type(&answer))?;
-        if !is_cosign_manifest(&manifest) {
+        let is_judged = self.admission(name).is_some();
+        if !is_cosign_manifest(&manifest) || is_judged && !is_what_its_tag_says(tag, &manifest) {
             return Ok(());
         }
         for blob in unique(manifest.blobs()) {
