@@ -64,9 +64,10 @@ YAML
     return 1
 }
 
-# start_regseal UPSTREAM [STORES]: sets $regseal, the address to push to. The stores are a directory, or `s3+redis`.
+# start_regseal UPSTREAM [STORES [NAME]]: sets $regseal, the address to push to. The stores are a directory, or `s3+redis`.
 start_regseal() {
-    local admin stores=(--data "$work/regseal")
+    local admin name=${3-regseal}
+    local stores=(--data "$work/$name")
     if [[ ${2-} == s3+redis ]]; then
         start_s3
         start_redis
@@ -78,7 +79,7 @@ start_regseal() {
     for _ in 1 2 3; do
         regseal=127.0.0.1:$(free_port)
         admin=127.0.0.1:$(free_port)
-        serve regseal "http://$admin/readyz" \
+        serve "$name" "http://$admin/readyz" \
             "$REGSEAL" serve --upstream "http://$1" --listen "$regseal" --admin "$admin" "${stores[@]}" && return
     done
     return 1

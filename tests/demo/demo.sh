@@ -19,12 +19,17 @@ cd "$work/demo"
 say() { printf '\n# %s\n' "$*"; }
 
 # run WANTED COMMAND: shows the command and its output; the output must match WANTED, an extended regular expression.
-run() {
-    local wanted=$1 command=$2 output status=0
+run() { try 0 "$@"; }
+
+# refused WANTED COMMAND: as run, of a command that must fail.
+refused() { try 1 "$@"; }
+
+try() {
+    local fails=$1 wanted=$2 command=$3 output status=0
     printf '$ %s\n' "$command"
     output=$(eval "$command" 2>&1 </dev/null) || status=$?
-    grep -Ev '^(WARNING: |Flag |20[0-9]{2}/|$)' <<<"$output" | cut -c 1-160 || true
-    if ((status)) || ! grep -Ezq -- "$wanted" <<<"$output"; then
+    grep -Ev '^(WARNING: |Flag |20[0-9]{2}/|$)' <<<"$output" | cut -c 1-400 || true
+    if (((status != 0) != fails)) || ! grep -Ezq -- "$wanted" <<<"$output"; then
         printf 'the demo failed: status %s, wanted: %s\n%s\n' "$status" "$wanted" "$output" >&2
         exit 1
     fi
@@ -78,3 +83,65 @@ run '^404' 'curl -so /dev/null -w "%{http_code}\n" http://$registry/v2/demo/app/
 run '^404' 'curl -so /dev/null -w "%{http_code}\n" http://$registry/v2/demo/app/manifests/${digest/:/-}'
 run '^404' 'curl -so /dev/null -w "%{http_code}\n" http://$registry/v2/demo/app/manifests/$signature'
 run '"tags":\["1.0"\]' 'curl -s http://$registry/v2/demo/app/tags/list'
+
+say "Now with a policy: what is unsigned is rejected under prod, marked under staging, and not served where it was before."
+mkdir -p trust/truststore/x509/ca
+cp -r "$HOME/.config/notation/truststore/x509/ca/demo" trust/truststore/x509/ca/
+cat >trust/trustpolicy.json <<'JSON'
+{
+  "version": "1.0",
+  "trustPolicies": [{
+    "name": "release",
+    "registryScopes": ["*"],
+    "signatureVerification": {"level": "strict"},
+    "trustStores": ["ca:demo"],
+    "trustedIdentities": ["*"]
+  }]
+}
+JSON
+cat >policy.yaml <<'YAML'
+version: 1
+authorities:
+  release-team: {notation: {statement: release}}
+  build-key: {cosign: {key: cosign.pub, transparency_log: ignored}}
+rules:
+  - name: production
+    repositories: ["prod/**"]
+    require: release-team
+    on_unsigned_push: reject
+  - name: staging
+    repositories: ["staging/**"]
+    require: build-key
+    on_unsigned_push: tag
+YAML
+cat policy.yaml
+export REGSEAL__POLICY__FILE=policy.yaml REGSEAL__TRUST__DIRECTORY=trust
+start_regseal "$registry" directory enforcing
+proxy=localhost:${regseal#*:}
+printf '$ regseal serve --upstream http://$registry --listen %s --policy policy.yaml\n' "$regseal"
+
+say "An unsigned push is rejected. The message has the command that helps."
+echo production >hello.txt
+tar -cf layer.tar hello.txt
+refused "not signed as rule 'production' requires: release-team. Sign it, then push again: notation sign" \
+    'crane append --oci-empty-base -f layer.tar -t $proxy/prod/app:1.0'
+printed=$(crane append --oci-empty-base -f layer.tar -t "$proxy/prod/app:1.0" 2>&1 | grep -Eom 1 'notation sign [^ ;]*' || true)
+run 'Successfully signed' "$printed"
+run 'prod/app@sha256:[0-9a-f]{64}' 'crane append --oci-empty-base -f layer.tar -t $proxy/prod/app:1.0'
+
+say "An unsigned push to staging passes and is marked. The mark goes when cosign signs."
+run 'staging/app@sha256:[0-9a-f]{64}' 'crane append --oci-empty-base -f layer.tar -t $proxy/staging/app:1.0'
+run 'unsigned-1.0' 'crane ls $proxy/staging/app'
+image=$proxy/staging/app@$(crane digest "$proxy/staging/app:1.0")
+run 'Pushing signature' 'cosign sign --yes --key cosign.key --use-signing-config=false --tlog-upload=false $image'
+run '^1.0[[:space:]]*$' 'crane ls $proxy/staging/app'
+
+say "An image that got into the registry behind regseal's back is not served, neither by its tag nor by its digest."
+echo smuggled >hello.txt
+tar -cf layer.tar hello.txt
+run 'prod/app@sha256:[0-9a-f]{64}' 'crane append --oci-empty-base -f layer.tar -t $registry/prod/app:smuggled'
+digest=$(crane digest "$registry/prod/app:smuggled")
+printf '$ digest=%s\n' "$digest"
+refused "DENIED: .* is not signed as rule 'production' requires" 'crane pull $proxy/prod/app:smuggled smuggled.tar'
+refused "DENIED: .* is not signed as rule 'production' requires" 'crane pull $proxy/prod/app@$digest smuggled.tar'
+run 'manifest.json' 'crane pull $proxy/prod/app:1.0 app.tar && tar -tf app.tar'

@@ -20,6 +20,7 @@
 
 mod support;
 
+mod admin_api;
 mod bypass;
 mod capture;
 mod clients;
@@ -31,7 +32,16 @@ mod failures;
 mod gate;
 mod layering;
 mod lifecycle;
+mod policy_bypass;
+mod policy_clients;
+mod policy_files;
+mod policy_replicas;
+mod policy_requirements;
+mod policy_telemetry;
+mod policy_vectors;
+mod policy_verdicts;
 mod referrers;
+mod relay;
 mod replicas;
 mod soak;
 mod telemetry;

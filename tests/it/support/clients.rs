@@ -16,6 +16,7 @@ use super::{Auth, User};
 pub struct Tool {
     program: PathBuf,
     authority: String,
+    flags_before: Vec<String>,
     flags: Vec<String>,
     environment: Vec<(String, String)>,
     home: TempDir,
@@ -35,6 +36,7 @@ impl Tool {
         Self {
             program: program(name),
             authority: endpoint.authority.clone(),
+            flags_before: Vec::new(),
             flags: Vec::new(),
             environment: Vec::new(),
             home,
@@ -49,6 +51,17 @@ impl Tool {
     /// Flags that every command gets, after its own arguments.
     fn flags<const N: usize>(mut self, flags: [&str; N]) -> Self {
         self.flags = flags.map(ToOwned::to_owned).into();
+        self
+    }
+
+    /// Without the flags that its commands get, for one that does not know them.
+    pub fn bare(self) -> Self {
+        self.flags([])
+    }
+
+    /// Flags that stand before every command.
+    fn flags_before<const N: usize>(mut self, flags: [String; N]) -> Self {
+        self.flags_before = flags.into();
         self
     }
 
@@ -80,6 +93,7 @@ impl Tool {
     pub fn run(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
         let mut command = Command::new(&self.program);
         command
+            .args(&self.flags_before)
             .args(arguments)
             .args(&self.flags)
             .current_dir(self.home())
@@ -102,6 +116,11 @@ impl Tool {
 }
 
 impl Output {
+    /// All that a person sees.
+    pub fn said(&self) -> String {
+        format!("{}\n{}", self.stdout, self.stderr)
+    }
+
     pub fn succeeded(&self) -> bool {
         self.status.success()
     }
@@ -116,10 +135,13 @@ impl Output {
     #[track_caller]
     pub fn failure(self, message: &str) -> Self {
         assert!(!self.succeeded(), "{self:?}");
-        assert!(
-            self.stdout.contains(message) || self.stderr.contains(message),
-            "no {message:?} in {self:?}"
-        );
+        self.says(message)
+    }
+
+    /// Fails unless this is in the output.
+    #[track_caller]
+    pub fn says(self, message: &str) -> Self {
+        assert!(self.said().contains(message), "no {message:?} in {self:?}");
         self
     }
 
@@ -192,6 +214,68 @@ pub fn regctl(endpoint: &Endpoint, user: User) -> Tool {
         Access::Open => tool,
         Access::Passwords | Access::Tokens(_) => tool.login(
             ["registry", "login", "-u", user.name, "-p", user.password],
+            &endpoint.authority,
+        ),
+    }
+}
+
+/// podman with storage of its own, and no system around it.
+pub fn podman(endpoint: &Endpoint, user: User) -> Tool {
+    let tool = Tool::new("podman", endpoint);
+    let path = |name: &str| tool.home().join(name).display().to_string();
+    let flags = [
+        "--root",
+        &path("storage"),
+        "--runroot",
+        &path("run"),
+        "--storage-driver",
+        "vfs",
+        "--cgroup-manager",
+        "cgroupfs",
+        "--events-backend",
+        "none",
+    ]
+    .map(ToOwned::to_owned);
+    let logins = path("logins.json");
+    tool.file("logins.json", "{}");
+    tool.file(
+        ".config/containers/policy.json",
+        r#"{"default": [{"type": "insecureAcceptAnything"}]}"#,
+    );
+    let tool = tool
+        .environment("REGISTRY_AUTH_FILE", &logins)
+        .flags_before(flags);
+    match endpoint.access {
+        Access::Open => tool,
+        Access::Passwords | Access::Tokens(_) => tool.login(
+            [
+                "login",
+                "--tls-verify=false",
+                "-u",
+                user.name,
+                "-p",
+                user.password,
+            ],
+            &endpoint.authority,
+        ),
+    }
+}
+
+/// helm 3, for charts.
+pub fn helm(endpoint: &Endpoint, user: User) -> Tool {
+    let tool = Tool::new("helm", endpoint);
+    match endpoint.access {
+        Access::Open => tool,
+        Access::Passwords | Access::Tokens(_) => tool.login(
+            [
+                "registry",
+                "login",
+                "--plain-http",
+                "-u",
+                user.name,
+                "-p",
+                user.password,
+            ],
             &endpoint.authority,
         ),
     }

@@ -87,7 +87,7 @@ impl Gated {
 
 impl Gate {
     /// A gate that lets everything pass.
-    fn before(registry: &Registry) -> Self {
+    pub fn before(registry: &Registry) -> Self {
         let listener = block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let authority = listener.local_addr().unwrap().to_string();
         let shared = Arc::new(Shared {

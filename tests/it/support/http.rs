@@ -104,6 +104,11 @@ impl Http {
         }
     }
 
+    /// Host and port of the endpoint.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
     pub fn basic(self, name: &str, password: &str) -> Self {
         let encoded = Base64::encode_string(format!("{name}:{password}").as_bytes());
         self.with(Credentials::Header(
