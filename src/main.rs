@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use regseal::app::{self, App, CommandError, StartError, collect, rebuild};
-use regseal::cli::{self, Cli, Command, Exit};
+use regseal::app::inspect::{InspectError, Wanted, inspect};
+use regseal::app::{self, App, CommandError, StartError, check, collect, lint, rebuild};
+use regseal::cli::{self, Cli, Command, ConfigCommand, Exit, Inspect, PolicyCommand, TrustCommand};
 use regseal::config::{self, Environment, Flags};
 use regseal::telemetry;
 use tokio::runtime::Runtime;
@@ -28,13 +29,30 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
     let (out, err) = (&mut io::stdout(), &mut io::stderr());
     match &cli.command {
         Command::Serve(overrides) => serve(&cli::flags(&cli.global, overrides), &environment),
-        Command::Config(command) => Ok(cli::run_config(
-            command,
-            &cli.global,
-            &environment,
-            out,
-            err,
-        )?),
+        Command::Config(ConfigCommand::Check(overrides)) => {
+            let flags = cli::flags(&cli.global, overrides);
+            let form = cli.global.output;
+            Ok(check::check(&flags, &environment, form, out, err)?)
+        }
+        Command::Config(ConfigCommand::Dump(overrides)) => {
+            let flags = cli::flags(&cli.global, overrides);
+            let form = cli.global.output;
+            Ok(cli::dump_config(&flags, &environment, form, out, err)?)
+        }
+        Command::Config(ConfigCommand::Schema) => Ok(cli::show_schema(out)?),
+        Command::Policy(PolicyCommand::Test(options)) => {
+            let flags = cli::flags(&cli.global, &options.overrides);
+            let settings = config::load_for_stores(&flags, &environment)?;
+            let form = cli.global.output;
+            Ok(lint::test(&settings, &options.cases, form, out, err)?)
+        }
+        Command::Trust(TrustCommand::Check(overrides)) => {
+            let flags = cli::flags(&cli.global, overrides);
+            let settings = config::load_for_stores(&flags, &environment)?;
+            Ok(lint::check_trust(&settings, cli.global.output, out, err)?)
+        }
+        Command::Verify(options) => look(Wanted::Verdict, options, cli, &environment),
+        Command::Explain(options) => look(Wanted::Everything, options, cli, &environment),
         Command::RebuildIndex(options) => {
             let flags = cli::flags(&cli.global, &options.overrides);
             let settings = config::load_for_stores(&flags, &environment)?;
@@ -67,7 +85,23 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     if let Some(error) = error.downcast_ref::<CommandError>() {
         return error.exit();
     }
+    if let Some(error) = error.downcast_ref::<InspectError>() {
+        return error.exit();
+    }
     Exit::Undecided
+}
+
+fn look(
+    wanted: Wanted,
+    options: &Inspect,
+    cli: &Cli,
+    environment: &Environment,
+) -> anyhow::Result<Exit> {
+    let flags = cli::flags(&cli.global, &options.overrides());
+    let settings = config::load_for_stores(&flags, environment)?;
+    let (form, out) = (cli.global.output, &mut io::stdout());
+    let looked = inspect(wanted, &settings, environment, options, form, out);
+    Ok(Runtime::new()?.block_on(looked)?)
 }
 
 fn serve(flags: &Flags, environment: &Environment) -> anyhow::Result<Exit> {

@@ -1,15 +1,17 @@
 //! One request of the data plane: classified, traced, measured, answered; errors become answers here.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use crate::auth::Relay;
 use crate::body::{Body, BodyError, IdleTimeout};
 use crate::handlers::Handlers;
 use crate::respond;
@@ -25,6 +27,7 @@ const UNCLASSIFIED: &str = "unclassified";
 #[derive(Clone, Debug)]
 pub(super) struct DataPlane {
     pub(super) handlers: Handlers,
+    pub(super) relay: Arc<Relay>,
     pub(super) metrics: HttpMetrics,
     pub(super) idle: Duration,
     /// Requests that may write, also those whose client has gone.
@@ -50,8 +53,13 @@ impl DataPlane {
             }
             match route {
                 Ok(route) => {
+                    let host = request.headers().get(HOST).cloned();
                     let request = request.map(|body| self.streamed(body));
-                    self.handle(route, request).await
+                    let (mut answer, body) = self.handle(route, request).await.into_parts();
+                    self.relay
+                        .announce(answer.status, &mut answer.headers, host.as_ref())
+                        .await;
+                    Response::from_parts(answer, body)
                 }
                 Err(error) => respond::route_error(&error),
             }
@@ -110,6 +118,7 @@ fn may_write(route: &Route) -> bool {
         | Route::ManifestDelete(..)
         | Route::Referrers(..) => true,
         Route::Version
+        | Route::Token
         | Route::Passthrough
         | Route::TagsList(_)
         | Route::BlobPull(..)

@@ -8,6 +8,8 @@ use thiserror::Error;
 
 use crate::auth::AuthError;
 use crate::cli::Exit;
+use crate::policy::LoadErrors;
+use crate::sealing::{InvalidKey, SealingError};
 use crate::store::StoreError;
 use crate::store::blob::s3;
 use crate::store::index::{embedded, redis};
@@ -47,6 +49,17 @@ pub enum StartError {
         /// What is wrong.
         source: rustls::Error,
     },
+    /// A file that should hold a sealing key does not.
+    #[error("cannot read the sealing key of {path}")]
+    SealingKey {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong.
+        source: InvalidKey,
+    },
+    /// No sealing key can be made.
+    #[error("cannot make a sealing key")]
+    Sealing(#[from] SealingError),
     /// There is no registry behind.
     #[error("upstream.url does not name a host")]
     Upstream,
@@ -59,6 +72,17 @@ pub enum StartError {
     /// The bucket cannot be used as it is configured. That S3 is down is no error.
     #[error(transparent)]
     S3(#[from] s3::OpenError),
+    /// The policy or the trust material is wrong.
+    #[error(transparent)]
+    Policy(#[from] LoadErrors),
+    /// A rule lets pass what was there before, and nobody knows what that is.
+    #[error(
+        "rule {rule:?}: existing: allow needs the inventory of what was there before, and the store has none"
+    )]
+    Inventory {
+        /// The rule.
+        rule: String,
+    },
     /// The authorizer cannot be made.
     #[error(transparent)]
     Auth(#[from] AuthError),
@@ -70,11 +94,17 @@ impl StartError {
     pub fn exit(&self) -> Exit {
         match self {
             // Nothing that goes by itself: the configuration names something it must not.
-            Self::Upstream | Self::Redis(_) | Self::S3(_) => Exit::Usage,
+            Self::Upstream
+            | Self::SealingKey { .. }
+            | Self::Policy(_)
+            | Self::Inventory { .. }
+            | Self::Redis(_)
+            | Self::S3(_) => Exit::Usage,
             Self::Bind { .. }
             | Self::File { .. }
             | Self::Certificates { .. }
             | Self::Certificate { .. }
+            | Self::Sealing(_)
             | Self::Embedded(_)
             | Self::Auth(_) => Exit::Undecided,
         }

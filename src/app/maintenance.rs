@@ -1,5 +1,5 @@
-//! What runs beside the requests: the index is rebuilt where it is not complete, the journal repaired, staging swept.
-//! What is met there is the health of the stores.
+//! What runs beside the requests: the index is rebuilt where it is not complete, the journal repaired, what is kept for
+//! a time swept. What is met there is the health of the stores.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +16,7 @@ use crate::store::{self, IndexHealth, SignatureStore};
 const JOURNAL: Duration = Duration::from_secs(1);
 const OWED: Duration = Duration::from_secs(1);
 const STAGING: Duration = Duration::from_secs(60);
+const KEPT: Duration = Duration::from_secs(60);
 const REBUILD: Duration = Duration::from_secs(1);
 
 const REBUILD_OBJECTS: &str = "regseal.store.index.rebuild.objects";
@@ -39,6 +40,7 @@ impl Maintenance {
             self.journal(&walked),
             self.owed(),
             self.staging(),
+            self.kept(),
             rebuild(&self.store, &walked)
         );
     }
@@ -84,6 +86,19 @@ impl Maintenance {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "staging is not swept yet"
+                );
+            }
+        }
+    }
+
+    async fn kept(&self) {
+        let mut ticks = ticks(KEPT);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.store.sweep_kept(self.clock.now()).await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "what was rejected is not swept yet"
                 );
             }
         }

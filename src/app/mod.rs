@@ -1,11 +1,17 @@
 //! The composition root: settings in, a running regseal out. The only place that names concrete backends.
 
+mod assembly;
+pub mod check;
 pub mod collect;
 mod contact;
 mod data_plane;
 mod error;
+pub mod inspect;
+pub mod lint;
 mod maintenance;
+mod policing;
 pub mod rebuild;
+mod sealing_keys;
 mod stores;
 mod translate;
 mod trust;
@@ -14,23 +20,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::task::TaskTracker;
-use tower::{Layer, service_fn};
-
-use crate::auth::{self, Authorizer};
+use crate::admin;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
-use crate::handlers::Handlers;
 use crate::respond;
 use crate::server::limit::InFlightLayer;
 use crate::server::{self, Admin, Drain, Drained, Listener, Readiness};
 use crate::store::SignatureStore;
-use crate::telemetry::{self, HttpMetrics, Telemetry};
-use crate::upstream::Upstream;
+use crate::telemetry::{self, Telemetry};
+use tower::{Layer, service_fn};
 
+use assembly::Assembly;
 use contact::Contact;
 use data_plane::DataPlane;
 use maintenance::Maintenance;
+use policing::Policing;
 
 pub use error::{CommandError, StartError};
 pub use stores::{Stores, open_beside, open_stores};
@@ -41,7 +45,9 @@ pub struct App {
     listener: Listener,
     admin: Listener,
     plane: DataPlane,
+    api: Option<Arc<dyn server::Api>>,
     store: Arc<SignatureStore>,
+    policing: Option<Policing>,
     contact: Contact,
     clock: Arc<dyn Clock>,
     telemetry: Telemetry,
@@ -55,31 +61,27 @@ impl App {
     /// See [`StartError`].
     pub async fn start(settings: Settings, telemetry: Telemetry) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let registry = settings.upstream.as_ref().ok_or(StartError::Upstream)?;
+        settings.upstream.as_ref().ok_or(StartError::Upstream)?;
         let stores = open_stores(&settings, &clock).await?;
         stores::report(&settings, stores.found.as_ref());
-        let metrics = HttpMetrics::new(&telemetry.meter());
         let contact = Contact::new(Arc::clone(&clock));
-        let upstream = translate::upstream(&settings, registry, &metrics, &contact)?;
-        let upstream = Arc::new(Upstream::new(upstream));
-        let auth = auth::Config {
-            cache_ttl: settings.auth.cache_ttl,
-            hides_private_repositories: registry.hides_private_repositories,
-        };
-        let authorizer = Authorizer::new(Arc::clone(&upstream), &auth, Arc::clone(&clock))?;
-        let config = translate::handlers(&settings);
-        let handlers = Handlers::new(config, upstream, authorizer, Arc::clone(&stores.signatures));
-        let plane = DataPlane {
-            handlers,
-            metrics,
-            idle: settings.timeouts.idle,
-            writes: TaskTracker::new(),
-        };
+        let account = translate::account(&settings);
+        let (store, meter) = (&stores.signatures, telemetry.meter());
+        let built = Assembly::of(&settings, store, &clock, &contact, &meter, account);
+        let Assembly {
+            plane,
+            policing,
+            parts,
+        } = built.await?;
+        let api = settings.admin.token.as_ref();
+        let api = api.map(|token| Arc::new(admin::Api::new(token, parts)) as Arc<dyn server::Api>);
         Ok(Self {
             listener: bind(settings.listen.address).await?,
             admin: bind(settings.admin.address).await?,
             plane,
+            api,
             store: stores.signatures,
+            policing,
             contact,
             clock,
             telemetry,
@@ -112,7 +114,7 @@ impl App {
             ..server::Config::default()
         };
         let data = tokio::spawn(server::serve(self.listener, service, config, drain.clone()));
-        let status = Admin::new(readiness.clone(), self.telemetry.registry());
+        let status = Admin::new(readiness.clone(), self.telemetry.registry(), self.api);
         let admin_config = server::Config {
             drain_deadline: Duration::from_secs(1),
             ..server::Config::default()
@@ -130,6 +132,13 @@ impl App {
             contact: self.contact,
             meter: self.telemetry.meter(),
         };
+        let (checks, meter) = (readiness.clone(), self.telemetry.meter());
+        let policing = tokio::spawn(async move {
+            match self.policing {
+                Some(policing) => policing.watch(checks, meter).await,
+                None => policing::nothing_to_reload().await,
+            }
+        });
         let maintenance = tokio::spawn(maintenance.run());
         readiness.started();
         tracing::info!(%listen, %admin, "listening");
@@ -146,6 +155,7 @@ impl App {
             );
         }
         maintenance.abort();
+        policing.abort();
         admin_drain.start();
         if let Err(error) = status.await {
             tracing::warn!(

@@ -6,6 +6,7 @@ use http::uri::{Scheme, Uri};
 
 use super::contact::Contact;
 use super::{StartError, trust};
+use crate::auth::{Caller, relay};
 use crate::config::{self, Settings};
 use crate::handlers;
 use crate::telemetry::{self, HttpMetrics};
@@ -21,6 +22,25 @@ pub(super) fn telemetry(settings: &Settings) -> telemetry::Config {
         level: settings.telemetry.log_level.into(),
         otlp_endpoint: settings.telemetry.otlp_endpoint.clone(),
         service_name: settings.telemetry.service_name.clone(),
+    }
+}
+
+pub(super) fn relay(settings: &Settings) -> relay::Config {
+    relay::Config {
+        allowed: settings.auth.token_relay == config::TokenRelay::Auto,
+        realms: settings.auth.realms.clone(),
+        public_url: settings.listen.public_url.clone(),
+        scheme: public_scheme(settings),
+        body_time: settings.timeouts.idle,
+    }
+}
+
+/// The scheme that clients use.
+fn public_scheme(settings: &Settings) -> &'static str {
+    let public_url = settings.listen.public_url.as_ref();
+    match public_url.and_then(Uri::scheme_str) {
+        Some("https") => "https",
+        _ => "http",
     }
 }
 
@@ -40,16 +60,22 @@ pub(super) fn handlers(settings: &Settings) -> handlers::Config {
         on_subject_delete: capture.on_subject_delete,
         max_manifest: usize::try_from(settings.limits.manifest).unwrap_or(usize::MAX),
         manifest_time: settings.timeouts.idle,
-        public_scheme: match settings
-            .listen
-            .public_url
-            .as_ref()
-            .and_then(Uri::scheme_str)
-        {
-            Some("https") => "https",
-            _ => "http",
-        },
+        public_scheme: public_scheme(settings),
+        public_authority: public_authority(settings),
     }
+}
+
+/// Host, and perhaps port, that clients use, where it is configured.
+pub(super) fn public_authority(settings: &Settings) -> Option<String> {
+    let url = settings.listen.public_url.as_ref()?;
+    url.authority().map(ToString::to_string)
+}
+
+/// What regseal itself is to the registry behind.
+pub(super) fn account(settings: &Settings) -> Caller {
+    let registry = settings.upstream.as_ref();
+    let account = registry.and_then(|registry| registry.service_account.as_ref());
+    Caller::own(account.map(|account| (account.username.as_str(), &account.password)))
 }
 
 pub(super) fn upstream(

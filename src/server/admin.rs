@@ -1,4 +1,5 @@
-//! The routes of the second listener: health and metrics. Nothing of a registry is served here.
+//! The routes of the second listener: health, metrics, and the admin API where there is one. Nothing of a registry is
+//! served here.
 //!
 //! | path | 200 when |
 //! |---|---|
@@ -6,36 +7,57 @@
 //! | `/startupz` | [`Readiness::started`] was called |
 //! | `/readyz` | started, not draining, and no check has failed; a degraded check is ready |
 //! | `/metrics` | always: Prometheus text |
+//! | below `/api/` | as the [`Api`] says; 404 without one |
 //!
 //! With `?verbose` the first three list the checks by name, one line each; an answer of 503 always does. What is only
 //! degraded (slower, older) is told apart from what has failed. `Accept: application/json` gets the same as JSON.
 
 use std::convert::Infallible;
-use std::fmt::Write;
-use std::future::{Ready, ready};
+use std::fmt::{self, Write};
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt, ready};
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use prometheus::{Encoder, Registry, TextEncoder};
 use serde_json::json;
 use tower::Service;
 
-use super::Readiness;
+use super::{BoxError, Readiness};
+use crate::body::{Body, BodyError, IdleTimeout};
+
+/// Where the admin API is.
+const API: &str = "/api/";
+
+/// How long the next bytes of a request may take.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// The admin API. It answers every request itself, those of strangers too.
+pub trait Api: fmt::Debug + Send + Sync {
+    /// Answers one request.
+    fn answer(&self, request: Request<Body>) -> BoxFuture<'static, Response<Full<Bytes>>>;
+}
 
 /// The service of the second listener.
 #[derive(Clone, Debug)]
 pub struct Admin {
     readiness: Readiness,
     metrics: Registry,
+    api: Option<Arc<dyn Api>>,
 }
 
 impl Admin {
-    /// Serves `readiness` and what is registered in `metrics`.
-    pub fn new(readiness: Readiness, metrics: Registry) -> Self {
-        Self { readiness, metrics }
+    /// Serves `readiness`, what is registered in `metrics`, and the admin API if there is one.
+    pub fn new(readiness: Readiness, metrics: Registry, api: Option<Arc<dyn Api>>) -> Self {
+        Self {
+            readiness,
+            metrics,
+            api,
+        }
     }
 
     fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
@@ -127,17 +149,30 @@ fn wants_json(headers: &HeaderMap) -> bool {
     })
 }
 
-impl<B> Service<Request<B>> for Admin {
+impl<B> Service<Request<B>> for Admin
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Self::Error>>;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ready(Ok(self.answer(&request)))
+        if let Some(api) = &self.api
+            && request.uri().path().starts_with(API)
+        {
+            let streamed = |body| {
+                let body = IdleTimeout::new(body, IDLE);
+                body.map_err(BodyError::new).boxed_unsync()
+            };
+            return api.answer(request.map(streamed)).map(Ok).boxed();
+        }
+        ready(Ok(self.answer(&request))).boxed()
     }
 }
 
@@ -181,7 +216,7 @@ mod tests {
             .method(method)
             .uri(path)
             .header(ACCEPT, accept)
-            .body(())
+            .body(crate::body::empty())
             .unwrap();
         let response = admin.clone().oneshot(request).await.unwrap();
         let status = response.status();
@@ -192,7 +227,7 @@ mod tests {
     fn admin() -> (Drain, Readiness, Admin) {
         let drain = Drain::new();
         let readiness = Readiness::new(&drain);
-        let admin = Admin::new(readiness.clone(), Registry::new());
+        let admin = Admin::new(readiness.clone(), Registry::new(), None);
         (drain, readiness, admin)
     }
 
@@ -282,6 +317,7 @@ mod tests {
                 "the registry is on the other listener",
             ),
             (Method::GET, "/readyz/", 404, "paths are exact"),
+            (Method::GET, "/api/v1/explain", 404, "there is no admin API"),
             (Method::POST, "/readyz", 405, "reading only"),
             (Method::HEAD, "/livez", 200, "probes may use HEAD"),
         ];

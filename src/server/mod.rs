@@ -24,7 +24,7 @@
 //! let service = InFlightLayer::new(config.max_in_flight, || overloaded()).layer(stack);
 //! let data = tokio::spawn(serve(data, service, config.server.clone(), drain.clone()));
 //! let admin_drain = Drain::new();
-//! let admin = Admin::new(readiness.clone(), telemetry.registry());
+//! let admin = Admin::new(readiness.clone(), telemetry.registry(), None);
 //! let admin = tokio::spawn(serve(admin, admin, config.admin_server, admin_drain.clone()));
 //!
 //! readiness.started();
@@ -59,7 +59,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tower::Service;
 
-pub use admin::Admin;
+pub use admin::{Admin, Api};
 pub use drain::{Drain, Drained};
 pub use framing::AmbiguousFraming;
 pub use listener::Listener;

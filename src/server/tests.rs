@@ -565,7 +565,7 @@ async fn the_second_listener_tells_of_draining_while_the_first_still_serves() {
     let readiness = Readiness::new(&running.drain);
     readiness.started();
     let admin = start(
-        Admin::new(readiness, prometheus::Registry::new()),
+        Admin::new(readiness, prometheus::Registry::new(), None),
         Config::default(),
     )
     .await;
