@@ -44,6 +44,11 @@ impl Handlers {
                 .manifest_upstream(pushed.caller, pushed.name, &entry.digest)
                 .await?
             else {
+                // Deleted while the client wrote its list: it was a referrer.
+                if writer.reader().was_deleted(&entry.digest).await? {
+                    is_fallback = true;
+                    continue;
+                }
                 unknown += 1;
                 if unknown > MOST_UNKNOWN {
                     return Ok(None);
