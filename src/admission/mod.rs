@@ -46,7 +46,9 @@ pub use verdicts::{Opinion, Signature};
 
 /// Decisions about pulls are believed for so long: what another replica learns shows here after at most this.
 pub const BELIEVED: Duration = Duration::from_secs(1);
-/// Decisions and verdicts kept in memory at most.
+/// Bytes of verdicts kept in memory, about.
+const VERDICTS: u64 = 32 << 20;
+/// Decisions and notes kept in memory at most.
 const CAPACITY: u64 = 100_000;
 /// Generations: writes through this process to one repository end its decisions, and those of few others.
 const GENERATIONS: usize = 256;
@@ -125,6 +127,12 @@ pub struct Described {
 }
 
 impl Described {
+    /// About the memory it takes, in bytes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        256 + 96 * self.children.len()
+    }
+
     /// A manifest of `size` bytes.
     #[must_use]
     pub fn of(manifest: &Manifest, size: u64) -> Self {
@@ -174,7 +182,7 @@ impl Admission {
             sealer,
             clock,
             metrics,
-            verdicts: verdicts::Remembered::new(CAPACITY),
+            verdicts: verdicts::Remembered::new(VERDICTS),
             decided: Cache::builder()
                 .max_capacity(CAPACITY)
                 .time_to_live(BELIEVED)

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use super::context::Context;
-use super::evidence::Found;
 use super::standing::{EXISTING, Standing};
 use super::verdicts::{About, Signature};
 use super::{Admission, AdmissionError, Described, Elsewhere, Unsigned};
@@ -163,13 +162,11 @@ impl Admission {
             .await?;
         if is_tag {
             // A writer of the tag writes again what was there: that was judged when it came.
-            let known = self.layers_of_tag(repository, subject).await?;
-            let layers = &manifest.layers;
-            let is_new = |found: &Found| {
-                let mut same = layers.iter().filter(|layer| layer.digest == found.digest);
-                same.any(|layer| !known.contains(layer))
-            };
-            found.retain(is_new);
+            let new = self.new_layers(repository, subject, manifest).await?;
+            if found.len() == new.len() {
+                let mut new = new.into_iter();
+                found.retain(|_| new.next() == Some(true));
+            }
         }
         let signatures = self.opinions(&snapshot, repository, &about, found);
         let reason = |wanted: Conclusion| {
@@ -208,23 +205,28 @@ impl Admission {
         Ok(examined)
     }
 
-    /// The payloads that the `.sig` tag of `subject` has already, each with its signature.
-    async fn layers_of_tag(
+    /// Of each layer, whether it is new under the `.sig` tag of `subject`. One version is in memory at a time.
+    async fn new_layers(
         &self,
         repository: &RepositoryName,
         subject: &Digest,
-    ) -> Result<Vec<Descriptor>, AdmissionError> {
-        let mut layers = Vec::new();
+        manifest: &Manifest,
+    ) -> Result<Vec<bool>, AdmissionError> {
+        let layers = manifest.layers.iter();
+        let mut new: HashSet<_> = layers.map(identity).collect();
         for source in self.sources(repository, subject).await? {
             if source.is_tag
                 && let Some((bytes, link)) =
                     self.store.read_manifest(repository, &source.digest).await?
-                && let Ok(manifest) = Manifest::parse(&bytes, &link.media_type)
+                && let Ok(version) = Manifest::parse(&bytes, &link.media_type)
             {
-                layers.extend(manifest.layers);
+                for layer in &version.layers {
+                    new.remove(&identity(layer));
+                }
             }
         }
-        Ok(layers)
+        let layers = manifest.layers.iter();
+        Ok(layers.map(|layer| new.contains(&identity(layer))).collect())
     }
 
     /// A tag of an unsigned image was let pass: it is marked.
@@ -402,6 +404,11 @@ impl Admission {
         }
         Ok(is_unsigned)
     }
+}
+
+/// What makes a payload with its signature another one.
+fn identity(layer: &Descriptor) -> (Digest, Option<BTreeMap<String, String>>) {
+    (layer.digest.clone(), layer.annotations.clone())
 }
 
 /// Nobody can say whether it is signed, and it may pass unsigned.

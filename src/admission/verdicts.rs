@@ -24,6 +24,8 @@ const PARALLEL: usize = 16;
 const BUDGET: Duration = Duration::from_secs(10);
 /// A row of verdicts is believed no longer, whatever it says.
 const ROW_LIVES: Duration = Duration::from_secs(3600);
+/// About the memory that an entry takes before its texts, in bytes.
+const ENTRY: usize = 256;
 /// What rows of verdicts are sealed for.
 const PURPOSE: &[u8] = b"verdicts";
 
@@ -92,6 +94,16 @@ impl Signature {
             .filter_map(|opinion| opinion.authority.as_deref())
     }
 
+    /// About the memory it takes, in bytes.
+    fn weight(&self) -> usize {
+        let checks = self
+            .opinions
+            .iter()
+            .flat_map(|opinion| &opinion.verdict.checks);
+        let details: usize = checks.map(|check| ENTRY / 4 + check.detail.len()).sum();
+        ENTRY + details
+    }
+
     fn valid_until(&self) -> Option<UnixMillis> {
         let verdicts = self.opinions.iter().map(|opinion| &opinion.verdict);
         verdicts.filter_map(|verdict| verdict.valid_until).min()
@@ -127,8 +139,18 @@ pub(super) struct Remembered(Cache<Known, Arc<Vec<Signature>>>);
 type Known = (RepositoryName, String, About, Source);
 
 impl Remembered {
+    /// As many as fit into about `capacity` bytes: how long verdicts are is up to who writes signatures.
     pub(super) fn new(capacity: u64) -> Self {
-        Self(Cache::builder().max_capacity(capacity).build())
+        let weigh = |_: &Known, signatures: &Arc<Vec<Signature>>| {
+            let bytes: usize = signatures.iter().map(Signature::weight).sum();
+            u32::try_from(bytes + ENTRY).unwrap_or(u32::MAX)
+        };
+        Self(
+            Cache::builder()
+                .max_capacity(capacity)
+                .weigher(weigh)
+                .build(),
+        )
     }
 }
 

@@ -48,6 +48,8 @@ use custody::Custody;
 pub use error::{Denied, HandlerError};
 use upstream_referrers::UpstreamReferrers;
 
+/// Bytes of descriptions kept in memory, about: an index may list many thousands.
+const DESCRIBED: u64 = 16 << 20;
 /// Facts about content of the registry behind that are remembered at most.
 const REMEMBERED: u64 = 100_000;
 
@@ -145,7 +147,12 @@ impl Handlers {
             custody: Custody::new(store),
             upstream_referrers: UpstreamReferrers::default(),
             admission,
-            described: Cache::new(REMEMBERED),
+            described: Cache::builder()
+                .max_capacity(DESCRIBED)
+                .weigher(|_, described: &Described| {
+                    u32::try_from(described.weight()).unwrap_or(u32::MAX)
+                })
+                .build(),
             texts: Cache::new(REMEMBERED),
             plain_blobs: Cache::new(REMEMBERED),
         }
