@@ -6,6 +6,7 @@
 
 mod children;
 mod digests;
+mod faults;
 mod keeping;
 mod olareg;
 mod pushes;

@@ -48,6 +48,7 @@ fn policy() -> String {
         rule("two", "").replace("any: [build]", "all: [build, audit]"),
         rule("marked", "    on_unsigned_pull: warn\n").replace("push: reject", "push: tag"),
         rule("marked-denied", "    on_unsigned_pull: deny\n").replace("push: reject", "push: tag"),
+        rule("picky", "    on_untrusted_push: reject\n"),
         rule("open-pull", "    on_unsigned_pull: allow\n"),
     ];
     format!(
