@@ -6,8 +6,9 @@ use http::Response;
 use http::header::WARNING;
 
 use super::Handlers;
+use super::behind::Behind;
 use super::error::HandlerError;
-use super::gate::{Behind, quoted_warning, warning};
+use super::gate::{quoted_warning, warning};
 use super::manifest_push::Pushed;
 use crate::admission::{self, Admission, PushAsked, PushDecision, Unsigned};
 use crate::auth::{Caller, Permit, Push};

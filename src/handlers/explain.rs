@@ -5,8 +5,8 @@
 use bytes::Bytes;
 
 use super::Handlers;
+use super::behind::Behind;
 use super::error::HandlerError;
-use super::gate::Behind;
 use super::read_upstream::content_type;
 use crate::admission::{Admission, ExplainAsked, Explanation};
 use crate::auth::Caller;

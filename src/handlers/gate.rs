@@ -1,9 +1,6 @@
 //! Judges what is read before it is answered: every way to the bytes of a manifest comes through here.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue, IF_MATCH,
     IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, TRANSFER_ENCODING,
@@ -13,79 +10,19 @@ use http::{Method, Response, StatusCode, request};
 
 use super::admit::is_own_name;
 use super::answer;
+use super::behind::{Behind, size};
 use super::error::HandlerError;
 use super::passthrough::set_length;
 use super::{Handlers, Incoming};
-use crate::admission::{
-    self, Admission, AdmissionError, Described, Elsewhere, Form, PullAsked, PullDecision, Unsigned,
-};
+use crate::admission::{self, Admission, Described, Form, PullAsked, PullDecision, Unsigned};
 use crate::auth::Caller;
 use crate::body::{self, Body};
 use crate::oci::{Digest, Manifest, Reference, RepositoryName, Tag, media_type};
 use crate::route::Route;
-use crate::upstream::UpstreamError;
 use crate::upstream::client::Answer;
 
-/// The time that the registry behind has for one blob of a signature.
-const ELSEWHERE: Duration = Duration::from_secs(5);
 /// What regseal adds where it shows what others must not see.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-
-/// The registry behind, read with the right of a caller.
-pub(super) struct Behind<'a> {
-    pub(super) handlers: &'a Handlers,
-    pub(super) caller: &'a Caller,
-    pub(super) name: &'a RepositoryName,
-}
-
-impl Elsewhere for Behind<'_> {
-    fn blob<'a>(
-        &'a self,
-        digest: &'a Digest,
-        limit: u64,
-    ) -> BoxFuture<'a, Result<Option<Bytes>, AdmissionError>> {
-        Box::pin(async move {
-            let path = format!("/v2/{}/blobs/{digest}", self.name);
-            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let read = self
-                .handlers
-                .read_upstream(self.caller, &path, "*/*", limit);
-            match tokio::time::timeout(ELSEWHERE, read).await {
-                Ok(Ok(answer)) => Ok(answer.map(|answer| answer.body)),
-                // Not what its manifest says it is.
-                Ok(Err(HandlerError::Upstream(UpstreamError::TooLarge(_)))) => Ok(None),
-                Ok(Err(error)) => Err(unreachable(error)),
-                Err(elapsed) => Err(AdmissionError::Upstream(Box::new(elapsed))),
-            }
-        })
-    }
-
-    fn describe<'a>(
-        &'a self,
-        digest: &'a Digest,
-    ) -> BoxFuture<'a, Result<Option<Described>, AdmissionError>> {
-        Box::pin(async move {
-            let known = &self.handlers.described;
-            let key = (self.name.clone(), digest.clone());
-            if let Some(described) = known.get(&key).await {
-                return Ok(Some(described));
-            }
-            let read = self
-                .handlers
-                .manifest_upstream(self.caller, self.name, digest);
-            let found = read.await.map_err(unreachable)?;
-            let described = found.map(|(bytes, manifest)| Described::of(&manifest, size(&bytes)));
-            if let Some(described) = &described {
-                known.insert(key, described.clone()).await;
-            }
-            Ok(described)
-        })
-    }
-}
-
-fn unreachable(error: HandlerError) -> AdmissionError {
-    AdmissionError::Upstream(Box::new(error))
-}
 
 /// A manifest that is at hand and about to be served.
 pub(super) struct Served<'a> {
@@ -449,10 +386,6 @@ pub(super) fn quoted_warning(text: &str) -> Option<HeaderValue> {
         })
         .collect();
     HeaderValue::from_str(&format!("299 - \"{plain}\"")).ok()
-}
-
-fn size(bytes: &Bytes) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 /// What of a blob is judged as a manifest, by the type that it gives itself.

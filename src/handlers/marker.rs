@@ -4,8 +4,9 @@
 use http::header::{HeaderValue, WARNING};
 use http::{Response, StatusCode};
 
+use super::behind::Behind;
 use super::error::HandlerError;
-use super::gate::{Behind, quoted_warning};
+use super::gate::quoted_warning;
 use super::{Handlers, Incoming};
 use crate::admission::{self, Admission};
 use crate::auth::Caller;

@@ -6,6 +6,7 @@
 mod absorb;
 mod admit;
 mod answer;
+mod behind;
 mod blob_pull;
 mod blob_upload;
 mod capture;
