@@ -1,11 +1,12 @@
 //! `regseal config check`: every mistake in the configuration, and where that is right, in the policy and the trust material
 //! that it names.
 
+use std::error::Error;
 use std::io::{self, Write};
 
 use serde_json::{Value as Json, json};
 
-use super::lint;
+use super::{StartError, lint, sealing_keys};
 use crate::cli::{Exit, OutputForm};
 use crate::config::{self, ConfigErrors, Environment, Flags, Origin, Settings};
 use crate::policy::{LoadErrors, Place};
@@ -28,7 +29,11 @@ pub fn check(
     err: &mut dyn Write,
 ) -> io::Result<Exit> {
     let found = match config::load(flags, environment) {
-        Ok(settings) => in_policy(&settings),
+        Ok(settings) => {
+            let mut found = in_keys(&settings);
+            found.extend(in_policy(&settings));
+            found
+        }
         Err(ConfigErrors::Mistakes(mistakes)) => mistakes.iter().map(Found::in_config).collect(),
         Err(unreadable @ ConfigErrors::Unreadable { .. }) => {
             writeln!(err, "{unreadable}")?;
@@ -51,6 +56,13 @@ pub fn check(
     Ok(if valid { Exit::Success } else { Exit::No })
 }
 
+/// Files that hold no keys.
+fn in_keys(settings: &Settings) -> Vec<Found> {
+    let keys = settings.keys.sealing.iter();
+    keys.filter_map(|path| Some(Found::in_key(&sealing_keys::read(path).err()?)))
+        .collect()
+}
+
 /// What a server would refuse to start with.
 fn in_policy(settings: &Settings) -> Vec<Found> {
     let Some(policy_file) = &settings.policy.file else {
@@ -63,6 +75,15 @@ fn in_policy(settings: &Settings) -> Vec<Found> {
 }
 
 impl Found {
+    fn in_key(error: &StartError) -> Self {
+        let cause = error.source().map(ToString::to_string).unwrap_or_default();
+        let problem = format!("{error}: {cause}");
+        Self {
+            line: format!("keys.sealing: {problem}"),
+            json: json!({"origin": Json::Null, "key": "keys.sealing", "problem": problem}),
+        }
+    }
+
     fn in_config(mistake: &config::Mistake) -> Self {
         let origin = (mistake.origin != Origin::Default).then(|| mistake.origin.to_string());
         let problem = mistake.problem.to_string();
@@ -118,6 +139,32 @@ mod tests {
             text.replace(place, "PLACE")
         });
         (exit.status(), out, err)
+    }
+
+    #[test]
+    fn every_file_of_keys_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = crate::sealing::SealingKey::generate().unwrap().to_text();
+        for (name, text) in [
+            ("good.key", key.as_str()),
+            ("short.key", "c2hvcnQ="),
+            ("no.key", "no key"),
+        ] {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        }
+        let config = "upstream: {url: http://registry:5000}\nkeys: {sealing: [good.key, short.key, no.key]}\n";
+        let (status, out, _) = run_in(&directory, config, "regseal.yaml", OutputForm::Table);
+        assert_eq!(status, 1);
+        let told: Vec<&str> = out.lines().collect();
+        let [short, no] = told.as_slice() else {
+            panic!("two files are wrong: {out}");
+        };
+        for (line, name) in [(short, "short.key"), (no, "no.key")] {
+            assert!(
+                line.starts_with("keys.sealing: ") && line.contains(name),
+                "{out}"
+            );
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn own(directory: &Path) -> Result<SealingKey, StartError> {
     read(&path)
 }
 
-fn read(path: &Path) -> Result<SealingKey, StartError> {
+pub(super) fn read(path: &Path) -> Result<SealingKey, StartError> {
     let text = fs::read_to_string(path).map_err(|source| StartError::File {
         path: path.to_owned(),
         source,
