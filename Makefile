@@ -17,17 +17,17 @@ SHELL := bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 # command:package
-DEBIAN := curl:curl dockerd:docker.io docker-registry:docker-registry jq:jq podman:podman ps:procps \
-	redis-server:redis-server shellcheck:shellcheck skopeo:skopeo
+DEBIAN := buildah:buildah curl:curl dockerd:docker.io docker-registry:docker-registry haproxy:haproxy jq:jq \
+	podman:podman promtool:prometheus ps:procps redis-server:redis-server shellcheck:shellcheck skopeo:skopeo
 
 # Each test tool is a module of its own; the built file carries the pinned version, so a changed pin builds anew.
 version = $(shell awk '$$1 == "require" && NF == 3 { print $$3 }' tests/tools/$1/go.mod)
 GO_TOOLS := $(patsubst tests/tools/%/go.mod,%,$(wildcard tests/tools/*/go.mod))
 GO_BINARIES := $(foreach tool,$(GO_TOOLS),$(TOOLS)/$(tool)@$(call version,$(tool)))
 
-STEPS := tools lint nextest conformance bench-smoke demo
+STEPS := tools lint nextest fuzz-smoke conformance bench-smoke demo
 
-.PHONY: help build tools debian wheels fmt lint nextest soak conformance bench-smoke bench demo test clean
+.PHONY: help build tools debian wheels fmt lint nextest soak fuzz-smoke fuzz conformance bench-smoke bench demo test clean
 .NOTPARALLEL:
 
 help: ## show this list
@@ -71,6 +71,12 @@ nextest: tools ## run the unit and integration tests (filter with ARGS=...)
 
 soak: tools ## run the same tests, the repeated ones for much longer (a seed is repeated with REGSEAL_SEED=...)
 	REGSEAL_SOAK=1 INSTA_UPDATE=no cargo nextest run --locked --profile soak $(ARGS)
+
+fuzz-smoke: ## run each fuzz target for a moment, from its seeds, and always the same
+	tests/fuzz/run.sh runs=5000
+
+fuzz: ## run the fuzz targets for long, or those of ARGS=..., and keep what they learn
+	REGSEAL_FUZZ_CORPUS=$(REGSEAL_CACHE)/fuzz tests/fuzz/run.sh max_total_time=$(or $(FUZZ_SECONDS),600) $(ARGS)
 
 conformance: tools build ## run the OCI conformance suite on a bare registry and through regseal
 	tests/conformance/run.sh
