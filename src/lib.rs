@@ -1,6 +1,7 @@
 #![doc = include_str!("README.md")]
 
 pub mod body;
+pub mod certificates;
 pub mod clock;
 pub mod oci;
 pub mod sealing;
@@ -21,6 +22,7 @@ pub mod respond;
 pub mod route;
 pub mod server;
 pub mod store;
+pub mod transfer;
 pub mod upstream;
 pub mod verification;
 
