@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
@@ -53,13 +52,13 @@ pub enum Drained {
 #[derive(Default)]
 pub(super) struct Connections {
     tasks: JoinSet<()>,
-    graceful: GracefulShutdown,
+    closing: CancellationToken,
 }
 
 impl Connections {
     /// What tells one connection to close after its response.
-    pub(super) fn watcher(&self) -> Watcher {
-        self.graceful.watcher()
+    pub(super) fn closing(&self) -> CancellationToken {
+        self.closing.clone()
     }
 
     pub(super) fn spawn(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
@@ -77,8 +76,8 @@ impl Connections {
     /// Lets the open requests end, until `deadline` has passed.
     pub(super) async fn drain(mut self, deadline: Duration) -> Drained {
         let tasks = &mut self.tasks;
+        self.closing.cancel();
         let ended = async {
-            self.graceful.shutdown().await;
             while let Some(ended) = tasks.join_next().await {
                 report(ended);
             }

@@ -9,11 +9,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
+use super::Front;
+
 /// A bound address that nobody serves yet; connections wait in the backlog.
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    front: Front,
 }
 
 impl Listener {
@@ -21,7 +24,17 @@ impl Listener {
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = TcpListener::bind(address).await?;
         let address = socket.local_addr()?;
-        Ok(Self { socket, address })
+        Ok(Self {
+            socket,
+            address,
+            front: Front::default(),
+        })
+    }
+
+    /// With this between its sockets and HTTP.
+    #[must_use]
+    pub fn behind(self, front: Front) -> Self {
+        Self { front, ..self }
     }
 
     /// The address that is bound, with its real port.
@@ -39,19 +52,20 @@ pub(super) struct Accepted {
 
 /// The accepting side of a [`Listener`].
 pub(super) struct Accept {
-    listener: Listener,
+    socket: TcpListener,
     places: Arc<Semaphore>,
     backoff: Backoff,
 }
 
 impl Accept {
-    pub(super) fn new(listener: Listener, max_connections: usize) -> Self {
+    pub(super) fn new(listener: Listener, max_connections: usize) -> (Self, Front) {
         let places = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
-        Self {
-            listener,
+        let accept = Self {
+            socket: listener.socket,
             places,
             backoff: Backoff::default(),
-        }
+        };
+        (accept, listener.front)
     }
 
     /// The next connection. May be dropped while it waits without losing one.
@@ -61,7 +75,7 @@ impl Accept {
                 .acquire_owned()
                 .await
                 .expect("the semaphore is never closed");
-            match self.listener.socket.accept().await {
+            match self.socket.accept().await {
                 Ok((stream, peer)) => {
                     self.backoff = Backoff::default();
                     return Accepted {
@@ -154,7 +168,7 @@ mod tests {
             .await
             .unwrap();
         let address = listener.local_addr();
-        let mut accept = Accept::new(listener, 1);
+        let (mut accept, _) = Accept::new(listener, 1);
         let _clients = [
             TcpStream::connect(address).await.unwrap(),
             TcpStream::connect(address).await.unwrap(),

@@ -1,16 +1,20 @@
-//! Serves HTTP/1.1: accepts connections, bounds what they may cost, and drains them at the end.
+//! Serves HTTP/1.1, and HTTP/2 where TLS is spoken: accepts connections, bounds what they may cost, and drains them at
+//! the end.
 //!
-//! It knows nothing of registries: it drives any [`tower::Service`] from requests with hyper's body to responses,
-//! and hands it the address of the peer as a [`SocketAddr`](std::net::SocketAddr) in the extensions of the request.
+//! It knows nothing of registries: it drives any [`tower::Service`] from requests with hyper's body to responses. In the
+//! extensions of a request it hands it the address of the client as a [`SocketAddr`](std::net::SocketAddr), and the
+//! scheme that the client uses as a [`Scheme`](http::uri::Scheme); `Host` is the host that the client asks. Who may say
+//! something about these besides the connection itself stands in the [`Front`] of the listener.
 //! What each part bounds:
 //!
 //! | part | bound |
 //! |---|---|
-//! | [`Config::head_timeout`] | a request head that does not arrive, and a connection that waits for the next one |
+//! | [`Config::head_timeout`] | a request head that does not arrive, and a connection that waits for the next one; before it, what precedes HTTP |
 //! | [`Config::buffer`] | the size of a request head, and the memory of one connection in each direction |
 //! | [`Config::write_timeout`] | a client that does not take its response |
 //! | [`Config::max_connections`] | connections; more wait in the backlog of the kernel |
-//! | [`limit::InFlightLayer`] | requests, until their response bodies have ended; more are shed |
+//! | [`limit::InFlightLayer`] | requests, of all and of one client, until they have ended with their response bodies; more are shed |
+//! | `http2` | streams, windows, resets and silence of an HTTP/2 connection |
 //! | [`crate::body::IdleTimeout`] | a body that stops coming, in either direction |
 //!
 //! A composition root puts it together like this:
@@ -21,7 +25,7 @@
 //! let data = Listener::bind(config.listen).await?;
 //! let admin = Listener::bind(config.admin).await?;
 //!
-//! let service = InFlightLayer::new(config.max_in_flight, || overloaded()).layer(stack);
+//! let service = InFlightLayer::new(config.max_in_flight, config.per_client, |why| overloaded(why)).layer(stack);
 //! let data = tokio::spawn(serve(data, service, config.server.clone(), drain.clone()));
 //! let admin_drain = Drain::new();
 //! let admin = Admin::new(readiness.clone(), telemetry.registry(), None);
@@ -44,13 +48,21 @@ pub mod admin;
 pub mod body;
 mod connection;
 mod drain;
+mod forwarded;
 mod framing;
+mod front;
+mod http2;
 mod io;
 pub mod limit;
 mod listener;
+mod origin;
+mod proxy_protocol;
 mod readiness;
+mod streams;
+pub mod tls;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -62,7 +74,9 @@ use tower::Service;
 pub use admin::{Admin, Api};
 pub use drain::{Drain, Drained};
 pub use framing::AmbiguousFraming;
+pub use front::{Front, Refuse, Refused};
 pub use listener::Listener;
+pub use origin::Contradiction;
 pub use readiness::{Health, Readiness};
 
 /// Any error, where the kind does not matter to the server.
@@ -110,8 +124,8 @@ where
     B::Error: Into<BoxError>,
 {
     let mut connections = drain::Connections::default();
-    let mut accept = listener::Accept::new(listener, config.max_connections);
-    let http = connection::builder(&config);
+    let (mut accept, front) = listener::Accept::new(listener, config.max_connections);
+    let rules = Arc::new(connection::Rules::new(config.clone(), front));
     let closing = async {
         drain.wait().await;
         tokio::time::sleep(config.drain_delay).await;
@@ -125,13 +139,11 @@ where
             () = connections.reap() => continue,
             accepted = accept.next() => accepted,
         };
-        let watcher = connections.watcher();
         connections.spawn(connection::run(
-            &http,
+            Arc::clone(&rules),
             accepted,
             service.clone(),
-            config.write_timeout,
-            watcher,
+            connections.closing(),
         ));
     }
 

@@ -1,6 +1,7 @@
 //! The server over loopback sockets.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -235,7 +236,7 @@ async fn limited() -> (Running, mpsc::Receiver<mpsc::Sender<&'static str>>) {
             Ok::<_, Infallible>(Response::new(body.boxed_unsync()))
         }
     });
-    let shed = || {
+    let shed = |_| {
         let body = Full::new(Bytes::from_static(b"busy")).map_err(|never| match never {});
         Response::builder()
             .status(503)
@@ -244,7 +245,11 @@ async fn limited() -> (Running, mpsc::Receiver<mpsc::Sender<&'static str>>) {
             .unwrap()
     };
     (
-        start(InFlightLayer::new(1, shed).layer(stack), Config::default()).await,
+        start(
+            InFlightLayer::new(1, NonZeroUsize::new(8), shed).layer(stack),
+            Config::default(),
+        )
+        .await,
         requests,
     )
 }
