@@ -1,13 +1,19 @@
 //! The one body type of the data path: a stream of chunks, never a buffer of unknown size.
 
+mod counted;
+mod held;
 mod idle;
+mod room;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, LengthLimitError, Limited};
 use thiserror::Error;
 
+pub use counted::{Count, counted};
+pub use held::Held;
 pub use idle::{IdleTimeout, is_idle_timeout};
+pub use room::{Room, RoomError, Taken};
 
 /// Any error of a body.
 #[derive(Debug, Error)]
