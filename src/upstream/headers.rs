@@ -1,9 +1,10 @@
 //! Headers that end at a proxy (RFC 9110 section 7.6.1) and headers that only a proxy may set.
 
 use http::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, EXPECT,
-    FORWARDED, HOST, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_RANGES, AUTHORIZATION, CONNECTION, CONTENT_ENCODING,
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, EXPECT, FORWARDED, HOST, IF_MATCH,
+    IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+    RANGE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName};
 
@@ -39,6 +40,51 @@ const OF_PROXIES: [HeaderName; 7] = [
     HeaderName::from_static("x-real-ip"),
 ];
 
+/// By which some servers read a request as one of another method than was authorised and forwarded.
+const OF_METHODS: [HeaderName; 3] = [
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-method-override"),
+];
+
+/// Of a request: what it is about, and nothing of who asks.
+const OF_CONTENT: [HeaderName; 12] = [
+    ACCEPT,
+    ACCEPT_ENCODING,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    CONTENT_TYPE,
+    EXPECT,
+    IF_MATCH,
+    IF_NONE_MATCH,
+    IF_RANGE,
+    RANGE,
+    USER_AGENT,
+];
+
+/// What a storage service says of content. Anything else, a challenge or a cookie above all, is between it and regseal.
+const SAID_OF_CONTENT: [HeaderName; 8] = [
+    ACCEPT_RANGES,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    CONTENT_TYPE,
+    DATE,
+    ETAG,
+    LAST_MODIFIED,
+];
+
+/// Leaves of the headers of another host's answer what is about the content.
+pub fn keep_said(headers: &mut HeaderMap) {
+    let mut said = std::mem::take(headers);
+    for name in SAID_OF_CONTENT {
+        if let Some(value) = said.remove(&name) {
+            headers.insert(name, value);
+        }
+    }
+}
+
 /// Whether only a proxy may set the header.
 #[must_use]
 pub fn is_of_proxies(name: &HeaderName) -> bool {
@@ -61,11 +107,22 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Prepares a client's headers for the registry behind. `Expect` ends here: the client is told to go on as soon as the
-/// body is asked for.
+/// Prepares a client's headers for the registry behind. `Expect` ends here, unless it is passed on by `expect`.
 pub fn prepare_request(headers: &mut HeaderMap) {
     remove_hop_by_hop(headers);
-    for name in OF_PROXIES.iter().chain(&[HOST, EXPECT]) {
+    for name in OF_PROXIES.iter().chain(&OF_METHODS).chain(&[HOST, EXPECT]) {
+        headers.remove(name);
+    }
+}
+
+/// Leaves a request for another host only what it is about.
+pub fn keep_content(headers: &mut HeaderMap) {
+    let others: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| !OF_CONTENT.contains(name))
+        .cloned()
+        .collect();
+    for name in others {
         headers.remove(name);
     }
 }
@@ -90,6 +147,7 @@ mod tests {
         headers.append(ACCEPT, HeaderValue::from_static("c/d"));
         headers.append(LINK, HeaderValue::from_static("<x>"));
         headers.append("x-forwarded-host", HeaderValue::from_static("evil"));
+        headers.append("x-http-method-override", HeaderValue::from_static("GET"));
         headers.append(AUTHORIZATION, HeaderValue::from_static("Basic x"));
         prepare_request(&mut headers);
         assert_eq!(headers.get_all(ACCEPT).iter().count(), 2);

@@ -2,8 +2,8 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -15,25 +15,42 @@ use crate::body::{Body, BodyError};
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
     start: Instant,
-    last: Arc<AtomicU64>,
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    last: AtomicU64,
+    is_awaited: AtomicBool,
+    has_failed: AtomicBool,
 }
 
 impl Progress {
     pub(super) fn start() -> Self {
         Self {
             start: Instant::now(),
-            last: Arc::default(),
+            state: Arc::default(),
         }
     }
 
     fn touch(&self) {
         let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(elapsed, Ordering::Relaxed);
+        self.state.last.store(elapsed, Ordering::Relaxed);
     }
 
     /// The instant of the last movement.
     pub(super) fn last(&self) -> Instant {
-        self.start + std::time::Duration::from_millis(self.last.load(Ordering::Relaxed))
+        self.start + std::time::Duration::from_millis(self.state.last.load(Ordering::Relaxed))
+    }
+
+    /// Whether more of the body is wanted and has not come.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.state.is_awaited.load(Ordering::Relaxed)
+    }
+
+    /// Whether the body itself broke off.
+    pub(super) fn has_failed(&self) -> bool {
+        self.state.has_failed.load(Ordering::Relaxed)
     }
 }
 
@@ -57,9 +74,18 @@ impl http_body::Body for Watched {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
-        self.progress.touch();
-        Poll::Ready(frame)
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        let state = &self.progress.state;
+        state
+            .is_awaited
+            .store(polled.is_pending(), Ordering::Relaxed);
+        if let Poll::Ready(frame) = &polled {
+            self.progress.touch();
+            if matches!(frame, Some(Err(_))) {
+                state.has_failed.store(true, Ordering::Relaxed);
+            }
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
