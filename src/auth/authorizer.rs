@@ -1,28 +1,21 @@
-//! Asks the registry behind whether a caller may pull or push.
-//!
-//! Pull: HEAD of the subject manifest, then the tag list. Push: the success of an upload that was forwarded for the
-//! caller, else an upload that mounts a blob onto itself, else a session that is opened and cancelled.
+//! Decides with the registry behind whether a caller may pull or push, and remembers a yes for a short time.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use bytes::Bytes;
-use http::header::{ACCEPT, HeaderValue, LOCATION};
-use http::{Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 use thiserror::Error;
 
 use super::cache::{Action, Decisions};
 use super::caller::Caller;
+use super::flights::Flights;
 use super::permit::{Permit, Pull, Push};
+use super::pressure::Pressure;
+use super::question::{Question, Refusal, is_manifest};
 use crate::clock::Clock;
-use crate::oci::{Digest, RepositoryName, media_type};
-use crate::route::query;
-use crate::upstream::client::Answer;
+use crate::oci::{Digest, RepositoryName};
 use crate::upstream::{Upstream, UpstreamError};
-
-/// Refusals are read up to here: they are errors and challenges.
-const PROBE_LIMIT: usize = 1 << 20;
 
 /// How decisions are made.
 #[derive(Clone, Debug)]
@@ -37,21 +30,14 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Authorizer {
     upstream: Arc<Upstream>,
-    decisions: Decisions,
+    decisions: Arc<Decisions>,
+    pressure: Arc<Pressure>,
+    flights: Flights,
     hides: bool,
 }
 
-/// The registry's own words of refusal, to be relayed.
-#[derive(Clone, Debug)]
-pub struct Refusal {
-    /// Status and headers, among them the challenge.
-    pub parts: http::response::Parts,
-    /// The body.
-    pub body: Bytes,
-}
-
 /// Why there is no permit.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub enum AuthError {
     /// The registry behind refused, or could not decide: its answer is the caller's.
     #[error("the registry behind answered {}", .0.parts.status)]
@@ -61,10 +47,35 @@ pub enum AuthError {
     Hidden,
     /// The registry behind gave no answer.
     #[error(transparent)]
-    Upstream(#[from] UpstreamError),
+    Upstream(Arc<UpstreamError>),
+    /// A question to the registry behind ended without an answer, by a fault of ours.
+    #[error("the question whether this is allowed ended without an answer")]
+    Unanswered,
     /// No randomness for the key of the cache.
     #[error("the system gives no randomness")]
     Randomness,
+}
+
+impl From<UpstreamError> for AuthError {
+    fn from(error: UpstreamError) -> Self {
+        Self::Upstream(Arc::new(error))
+    }
+}
+
+impl AuthError {
+    /// Whether the registry behind has decided that the caller may not, in the one way or the other. Whoever learns of
+    /// it is answered as for what never existed.
+    #[must_use]
+    pub fn is_a_no(&self) -> bool {
+        match self {
+            Self::Hidden => true,
+            Self::Refused(refusal) => {
+                let status = refusal.parts.status;
+                matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+            }
+            Self::Upstream(_) | Self::Unanswered | Self::Randomness => false,
+        }
+    }
 }
 
 impl Authorizer {
@@ -80,10 +91,12 @@ impl Authorizer {
         let mut key = [0; 32];
         rand::fill(&mut key).or(Err(AuthError::Randomness))?;
         let authority = upstream.authority().to_string();
-        let decisions = Decisions::new(&key, authority, config.cache_ttl, clock);
+        let decisions = Decisions::new(&key, authority, config.cache_ttl, Arc::clone(&clock));
         Ok(Self {
             upstream,
-            decisions,
+            decisions: Arc::new(decisions),
+            pressure: Arc::new(Pressure::new(clock)),
+            flights: Flights::default(),
             hides: config.hides_private_repositories,
         })
     }
@@ -98,23 +111,9 @@ impl Authorizer {
         repository: &RepositoryName,
         manifest: Option<&Digest>,
     ) -> Result<Permit<Pull>, AuthError> {
-        if self.is_allowed(caller, repository, Action::Pull).await {
-            return Ok(Permit::new(repository.clone()));
-        }
-        // A digest that cannot be computed names no manifest, and old registries fail on it.
-        if let Some(digest) = manifest.filter(|digest| digest.hasher().is_some()) {
-            let path = format!("/v2/{repository}/manifests/{digest}");
-            if self.probe(Method::HEAD, &path, caller).await? {
-                self.allow(caller, repository, Action::Pull).await;
-                return Ok(Permit::new(repository.clone()));
-            }
-        }
-        let tags = format!("/v2/{repository}/tags/list?n=1");
-        if self.probe(Method::GET, &tags, caller).await? || !self.hides {
-            self.allow(caller, repository, Action::Pull).await;
-            return Ok(Permit::new(repository.clone()));
-        }
-        Err(AuthError::Hidden)
+        self.decide(caller, repository, Action::Pull, manifest)
+            .await?;
+        Ok(Permit::new(repository.clone()))
     }
 
     /// As [`Self::pull`]; where the registry behind shows nothing of the repository, whoever may push may pull.
@@ -148,26 +147,31 @@ impl Authorizer {
         repository: &RepositoryName,
         blob: Option<&Digest>,
     ) -> Result<Permit<Push>, AuthError> {
-        if self.is_allowed(caller, repository, Action::Push).await {
-            return Ok(Permit::new(repository.clone()));
-        }
-        let mut path = format!("/v2/{repository}/blobs/uploads/");
-        if let Some(digest) = blob {
-            let mount = query::encode([("mount", digest.as_str()), ("from", repository.as_str())]);
-            path = format!("{path}?{mount}");
-        }
-        let answer = self
-            .upstream
-            .submit(&Method::POST, &path, &caller.headers(), Bytes::new())
-            .await?;
-        match answer.parts.status {
-            StatusCode::CREATED => {}
-            StatusCode::ACCEPTED => self.cancel(caller, &answer).await,
-            StatusCode::NOT_FOUND => return Err(AuthError::Hidden),
-            _ => return Err(refused(answer)),
-        }
-        self.allow(caller, repository, Action::Push).await;
+        self.decide(caller, repository, Action::Push, blob).await?;
         Ok(Permit::new(repository.clone()))
+    }
+
+    /// Refuses a push of whoever gives no name where the registry behind wants one. Anything else it says to the
+    /// question is not said of the push, and passes.
+    ///
+    /// # Errors
+    /// The challenge of the registry behind.
+    pub async fn require_name(
+        &self,
+        caller: &Caller,
+        repository: &RepositoryName,
+    ) -> Result<(), AuthError> {
+        if !caller.is_anonymous() || !caller.is_plain() {
+            return Ok(());
+        }
+        match self.push(caller, repository, None).await {
+            Err(AuthError::Refused(refusal))
+                if refusal.parts.status == StatusCode::UNAUTHORIZED =>
+            {
+                Err(AuthError::Refused(refusal))
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// May the caller see what is kept for those who may push to `repository`? The relay knows of those who got their
@@ -187,19 +191,30 @@ impl Authorizer {
         if self.decisions.find(&key).await == Some(false) {
             return Ok(false);
         }
-        let refused =
-            |status: StatusCode| matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         match self.push(caller, repository, None).await {
             Ok(_) => Ok(true),
-            Err(AuthError::Hidden) => {
-                self.decisions.hide(key).await;
-                Ok(false)
-            }
-            Err(AuthError::Refused(refusal)) if refused(refusal.parts.status) => {
+            Err(error) if is_denied(&error) => {
                 self.decisions.hide(key).await;
                 Ok(false)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Whether regseal may ask something of the registry behind for the caller, beside what the caller asks.
+    ///
+    /// # Errors
+    /// The registry behind has told the caller to wait: that is the answer.
+    pub async fn may_ask(&self, caller: &Caller) -> Result<(), AuthError> {
+        let held = self.pressure.held(&self.decisions.caller(caller)).await;
+        held.map_or(Ok(()), |refusal| Err(AuthError::Refused(Box::new(refusal))))
+    }
+
+    /// Notes an answer of the registry behind that may tell the caller to wait.
+    pub async fn answered(&self, caller: &Caller, status: StatusCode, headers: &HeaderMap) {
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            let caller = self.decisions.caller(caller);
+            self.pressure.note(caller, status, headers).await;
         }
     }
 
@@ -210,22 +225,32 @@ impl Authorizer {
         caller: &Caller,
         repository: &RepositoryName,
         forwarded: StatusCode,
+        headers: &HeaderMap,
     ) {
+        self.answered(caller, forwarded, headers).await;
         if caller.is_plain() && matches!(forwarded, StatusCode::CREATED | StatusCode::ACCEPTED) {
             self.allow(caller, repository, Action::Push).await;
         }
     }
 
-    /// Learns from a manifest that was read for the caller.
+    /// Learns from a manifest that was read for the caller: a success that says it is one.
     pub async fn learn_pull(
         &self,
         caller: &Caller,
         repository: &RepositoryName,
         forwarded: StatusCode,
+        headers: &HeaderMap,
     ) {
-        if caller.is_plain() && forwarded == StatusCode::OK {
+        self.answered(caller, forwarded, headers).await;
+        if caller.is_plain() && forwarded == StatusCode::OK && is_manifest(headers) {
             self.allow(caller, repository, Action::Pull).await;
         }
+    }
+
+    /// Tells callers apart, and says nothing of them: for what is remembered of one caller alone.
+    #[must_use]
+    pub fn tell_apart(&self, caller: &Caller) -> [u8; 32] {
+        self.decisions.caller(caller)
     }
 
     /// The registry behind took a manifest from the caller.
@@ -241,7 +266,9 @@ impl Authorizer {
         if !forwarded.is_success() {
             return Err(AuthError::Hidden);
         }
-        self.learn_push(caller, repository, forwarded).await;
+        if caller.is_plain() && forwarded == StatusCode::CREATED {
+            self.allow(caller, repository, Action::Push).await;
+        }
         Ok(Permit::new(repository.clone()))
     }
 
@@ -266,68 +293,69 @@ impl Authorizer {
         self.decisions.allow(key, caller).await;
     }
 
-    async fn is_allowed(
+    /// A yes that is remembered, or the answer of the registry behind; many who want the same decision at once make
+    /// one question. `about` is content that the question may be asked with.
+    async fn decide(
         &self,
         caller: &Caller,
         repository: &RepositoryName,
         action: Action,
-    ) -> bool {
-        self.decisions
-            .find(&self.decisions.key(caller, repository, action))
-            .await
-            == Some(true)
-    }
-
-    /// Yes (2xx), not shown (404), or an error that is relayed. The body of a yes, perhaps a long list, is not read.
-    async fn probe(&self, method: Method, path: &str, caller: &Caller) -> Result<bool, AuthError> {
-        let mut headers = caller.headers();
-        headers.push((
-            ACCEPT,
-            HeaderValue::from_static(media_type::ACCEPT_MANIFESTS),
-        ));
-        let response = self.upstream.ask(&method, path, &headers).await?;
-        match response.status() {
-            // Some registries keep manifests elsewhere, and send there whoever may read them.
-            StatusCode::TEMPORARY_REDIRECT if method == Method::HEAD => Ok(true),
-            status if status.is_success() => Ok(true),
-            StatusCode::NOT_FOUND => Ok(false),
-            _ => Err(refused(self.upstream.collect(response, PROBE_LIMIT).await?)),
+        about: Option<&Digest>,
+    ) -> Result<(), AuthError> {
+        let key = self.decisions.key(caller, repository, action);
+        if self.decisions.find(&key).await == Some(true) {
+            return Ok(());
         }
-    }
-
-    /// Best effort: a session that stays open is collected by the registry behind.
-    async fn cancel(&self, caller: &Caller, opened: &Answer) {
-        let location = opened
-            .parts
-            .headers
-            .get(LOCATION)
-            .and_then(|value| value.to_str().ok());
-        let Some(path) =
-            location.and_then(|location| self.upstream.own_path(location, caller.host()))
-        else {
-            return;
+        let question = || {
+            let question = Question {
+                upstream: Arc::clone(&self.upstream),
+                caller: caller.clone(),
+                repository: repository.clone(),
+            };
+            let (decisions, pressure) = (Arc::clone(&self.decisions), Arc::clone(&self.pressure));
+            let (about, hides) = (about.cloned(), self.hides);
+            async move {
+                // Decided while this question was on its way here.
+                if decisions.find(&key).await == Some(true) {
+                    return Ok(());
+                }
+                let asker = decisions.caller(&question.caller);
+                if let Some(held) = pressure.held(&asker).await {
+                    return Err(AuthError::Refused(Box::new(held)));
+                }
+                let decided = match action {
+                    Action::Pull => question.pull(about.as_ref(), hides).await,
+                    Action::Push | Action::SeeKept => question.push(about.as_ref()).await,
+                };
+                match &decided {
+                    Ok(()) => decisions.allow(key, &question.caller).await,
+                    Err(AuthError::Refused(refusal)) => {
+                        let answer = &refusal.parts;
+                        pressure.note(asker, answer.status, &answer.headers).await;
+                    }
+                    Err(_) => {}
+                }
+                decided
+            }
         };
-        if let Err(error) = self
-            .upstream
-            .submit(
-                &Method::DELETE,
-                path.as_str(),
-                &caller.headers(),
-                Bytes::new(),
-            )
-            .await
-        {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "an upload session of a probe was not cancelled"
-            );
-        }
+        self.flights.ask(key, about, question).await
     }
 }
 
-fn refused(answer: Answer) -> AuthError {
-    AuthError::Refused(Box::new(Refusal {
-        parts: answer.parts,
-        body: answer.body,
-    }))
+/// Whether the registry behind has refused, and will again: an outage or a limit decides nothing.
+fn is_denied(error: &AuthError) -> bool {
+    match error {
+        AuthError::Hidden => true,
+        AuthError::Refused(refusal) => {
+            let status = refusal.parts.status;
+            status.is_client_error()
+                && !matches!(
+                    status,
+                    StatusCode::REQUEST_TIMEOUT
+                        | StatusCode::TOO_EARLY
+                        | StatusCode::TOO_MANY_REQUESTS
+                )
+        }
+        AuthError::Upstream(_) | AuthError::Unanswered | AuthError::Randomness => false,
+    }
 }

@@ -91,8 +91,23 @@ impl Decisions {
         }
     }
 
-    /// The name of a decision. Every part is preceded by its length, so that no two lists of parts are alike.
+    /// The name of a decision.
     pub(super) fn key(&self, caller: &Caller, repository: &RepositoryName, action: Action) -> Key {
+        let action: &[u8] = match action {
+            Action::Pull => b"pull",
+            Action::Push => b"push",
+            Action::SeeKept => b"see kept",
+        };
+        self.name(caller, repository.as_str().as_bytes(), action)
+    }
+
+    /// The name of a caller, whatever is decided.
+    pub(super) fn caller(&self, caller: &Caller) -> Key {
+        self.name(caller, b"", b"")
+    }
+
+    /// Every part is preceded by its length, so that no two lists of parts are alike.
+    fn name(&self, caller: &Caller, repository: &[u8], action: &[u8]) -> Key {
         let mut context = hmac::Context::with_key(&self.key);
         let credential = caller.authorization().map(|value| value.as_bytes());
         let from = caller.forwarded().iter().map(|(_, value)| value.as_bytes());
@@ -104,12 +119,8 @@ impl Decisions {
                 b"anonymous"
             },
             credential.unwrap_or_default(),
-            repository.as_str().as_bytes(),
-            match action {
-                Action::Pull => b"pull",
-                Action::Push => b"push",
-                Action::SeeKept => b"see kept",
-            },
+            repository,
+            action,
         ];
         for part in parts.into_iter().chain(from) {
             context.update(&part.len().to_be_bytes());
@@ -168,7 +179,7 @@ mod tests {
         request
             .extensions
             .insert::<SocketAddr>(peer.parse().unwrap());
-        Caller::of(&request, "http", &Wrapping::without_keys()).unwrap()
+        Caller::of(&request, &Wrapping::without_keys()).unwrap()
     }
 
     fn caller(value: Option<&'static str>) -> Caller {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::request;
+use http::uri::Scheme;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -67,40 +68,53 @@ pub struct Caller {
     forwarded: Vec<(HeaderName, HeaderValue)>,
     is_plain: bool,
     may_push: Vec<RepositoryName>,
+    /// When the token ends, as its token service has told the relay.
+    ends: Option<UnixMillis>,
 }
 
-/// More than one `Authorization` line: regseal and the registry behind could believe different ones.
+/// Why a request has no caller.
 #[derive(Debug, Error)]
-#[error("more than one Authorization header")]
-pub struct SeveralCredentials;
+pub enum CredentialError {
+    /// More than one `Authorization` line: regseal and the registry behind could believe different ones.
+    #[error("more than one Authorization header")]
+    Several,
+    /// NTLM and Negotiate authenticate a connection (RFC 4559 section 6), and those to the registry behind are shared
+    /// by all callers.
+    #[error("credentials that belong to a connection cannot be passed on")]
+    OfConnection,
+}
 
 impl Caller {
-    /// Takes the caller of a request; clients use `scheme`. A wrapped token is the caller's as it was before it was
-    /// wrapped.
+    /// Takes the caller of a request; the server has noted in its extensions where it comes from. A wrapped token is the
+    /// caller's as it was before it was wrapped.
     ///
     /// # Errors
-    /// More than one `Authorization` line.
-    pub fn of(
-        request: &request::Parts,
-        scheme: &'static str,
-        wrapping: &Wrapping,
-    ) -> Result<Self, SeveralCredentials> {
+    /// See [`CredentialError`].
+    pub fn of(request: &request::Parts, wrapping: &Wrapping) -> Result<Self, CredentialError> {
         let mut lines = request.headers.get_all(AUTHORIZATION).iter();
-        let opened = lines.next().map(|line| wrapping.open(line));
+        let line = lines.next();
         if lines.next().is_some() {
-            return Err(SeveralCredentials);
+            return Err(CredentialError::Several);
         }
+        if line.is_some_and(is_of_connection) {
+            return Err(CredentialError::OfConnection);
+        }
+        let opened = line.map(|line| wrapping.open(line));
         let by_header =
             |name: &HeaderName| OF_NOBODY.contains(&name.as_str()) || is_of_proxies(name);
         let is_plain = request.headers.keys().all(by_header)
             && query::names(&request.uri).all(|name| OF_THE_SPECIFICATION.contains(&name.as_ref()));
-        let (authorization, may_push) = opened.unzip();
+        let (authorization, said) = opened.unzip();
+        let said = said.flatten();
+        let ends = said.as_ref().map(|said| said.expiry);
+        let may_push = said.map(|said| said.repositories);
         Ok(Self {
             authorization,
             host: request.headers.get(HOST).cloned(),
-            forwarded: forwarded(request, scheme),
+            forwarded: forwarded(request),
             is_plain,
             may_push: may_push.unwrap_or_default(),
+            ends,
         })
     }
 
@@ -120,6 +134,7 @@ impl Caller {
             forwarded: Vec::new(),
             is_plain: true,
             may_push: Vec::new(),
+            ends: None,
         }
     }
 
@@ -130,6 +145,7 @@ impl Caller {
         Some(Self {
             authorization: Some(value),
             may_push: Vec::new(),
+            ends: None,
             ..self.clone()
         })
     }
@@ -140,6 +156,7 @@ impl Caller {
         Self {
             authorization: None,
             may_push: Vec::new(),
+            ends: None,
             ..self.clone()
         }
     }
@@ -198,8 +215,14 @@ impl Caller {
         self.is_plain
     }
 
-    /// When a bearer token ends, by its own unverified word, which can only shorten what is cached.
+    /// When a bearer token ends: by its own unverified word, which can only shorten what is cached, and by what the
+    /// relay was told of it.
     pub(super) fn expires(&self) -> Option<UnixMillis> {
+        let both = [self.claimed_end(), self.ends];
+        both.into_iter().flatten().min()
+    }
+
+    fn claimed_end(&self) -> Option<UnixMillis> {
         #[derive(Deserialize)]
         struct Claims {
             exp: f64,
@@ -209,7 +232,8 @@ impl Caller {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return None;
         }
-        let claims = Base64UrlUnpadded::decode_vec(token.split('.').nth(1)?).ok()?;
+        let claims = token.split('.').nth(1)?.trim_end_matches('=');
+        let claims = Base64UrlUnpadded::decode_vec(claims).ok()?;
         let Claims { exp } = serde_json::from_slice(&claims).ok()?;
         let milliseconds = (exp.max(0.0) * 1000.0).min(9.0e15);
         format!("{milliseconds:.0}")
@@ -219,11 +243,21 @@ impl Caller {
     }
 }
 
-fn forwarded(request: &request::Parts, scheme: &'static str) -> Vec<(HeaderName, HeaderValue)> {
+fn is_of_connection(line: &HeaderValue) -> bool {
+    let scheme = line.as_bytes().trim_ascii_start();
+    let scheme = scheme
+        .split(|byte| byte.is_ascii_whitespace() || *byte == b',')
+        .next();
+    let scheme = scheme.unwrap_or_default();
+    scheme.eq_ignore_ascii_case(b"negotiate") || scheme.eq_ignore_ascii_case(b"ntlm")
+}
+
+fn forwarded(request: &request::Parts) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers = Vec::with_capacity(3);
     if let Some(host) = request.headers.get(HOST) {
         headers.push((HeaderName::from_static("x-forwarded-host"), host.clone()));
-        let scheme = HeaderValue::from_static(scheme);
+        let is_encrypted = request.extensions.get::<Scheme>() == Some(&Scheme::HTTPS);
+        let scheme = HeaderValue::from_static(if is_encrypted { "https" } else { "http" });
         headers.push((HeaderName::from_static("x-forwarded-proto"), scheme));
     }
     let peer = request.extensions.get::<SocketAddr>();
@@ -249,13 +283,13 @@ mod tests {
 
     use super::*;
 
-    fn caller(uri: &str, headers: &[(&str, &str)]) -> Result<Caller, SeveralCredentials> {
+    fn caller(uri: &str, headers: &[(&str, &str)]) -> Result<Caller, CredentialError> {
         let mut request = Request::get(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let parts = request.body(()).unwrap().into_parts().0;
-        Caller::of(&parts, "http", &Wrapping::without_keys())
+        Caller::of(&parts, &Wrapping::without_keys())
     }
 
     #[test]
@@ -264,6 +298,7 @@ mod tests {
         let expires = |value: &str| caller("/", &[("authorization", value)]).unwrap().expires();
         let end = UnixMillis::new(1_700_000_000_000);
         assert_eq!(expires(&format!("Bearer x.{claims}.y")), Some(end));
+        assert_eq!(expires(&format!("bearer x.{claims}=.y")), Some(end));
         for (value, why) in [
             ("Basic YTpi", "not a token"),
             ("Bearer opaque", "not a JWT"),
@@ -282,6 +317,23 @@ mod tests {
         assert!(caller("/", &twice).is_err());
         let shown = format!("{:?}", caller("/", &twice[..1]).unwrap());
         assert_eq!(shown, "Caller(credential)");
+    }
+
+    #[test]
+    fn credentials_of_a_connection_are_not_shared() {
+        for (value, refused) in [
+            ("Negotiate YII=", true),
+            ("NTLM TlRM", true),
+            (" negotiate", true),
+            ("ntlm,x", true),
+            ("Basic YTpi", false),
+            ("Bearer negotiate", false),
+            ("Negotiated x", false),
+        ] {
+            let caller = caller("/", &[("authorization", value)]);
+            let is_refused = matches!(caller, Err(CredentialError::OfConnection));
+            assert_eq!(is_refused, refused, "{value}");
+        }
     }
 
     #[test]

@@ -8,10 +8,14 @@
 mod authorizer;
 mod cache;
 pub mod caller;
+mod flights;
 pub mod permit;
+mod pressure;
+mod question;
 pub mod relay;
 
-pub use authorizer::{AuthError, Authorizer, Config, Refusal};
+pub use authorizer::{AuthError, Authorizer, Config};
 pub use caller::Caller;
 pub use permit::{Permit, Pull, Push};
+pub use question::Refusal;
 pub use relay::Relay;

@@ -77,6 +77,13 @@ pub(super) fn bearer(line: &str) -> Vec<(String, Option<String>)> {
     named.collect()
 }
 
+/// The schemes of a line, as it writes them.
+pub(super) fn schemes(line: &str) -> Vec<String> {
+    let challenges = parse(line).unwrap_or_default();
+    let schemes = challenges.iter().map(|challenge| challenge.scheme);
+    schemes.map(str::to_owned).collect()
+}
+
 /// Whether a line names `scheme` and no other.
 pub(super) fn is_only(line: &str, scheme: &str) -> bool {
     parse(line).is_some_and(|challenges| {
@@ -217,6 +224,8 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(line: &str) -> Option<Vec<(&str, Vec<String>)>> {
@@ -315,5 +324,50 @@ mod tests {
         );
         assert!(is_only(r#"Basic realm="b""#, "basic"));
         assert!(!is_only(r#"Basic realm="b", Bearer realm="c""#, "basic"));
+    }
+
+    proptest! {
+        #[test]
+        fn challenges_are_read_again_as_they_were_written(
+            challenges in prop::collection::vec((scheme(), parameters()), 1..4),
+            comma in prop::sample::select(vec![",", ", ", " ,", ",, "]),
+        ) {
+            let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+            let written = challenges.iter().map(|(scheme, parameters)| {
+                let written = parameters.iter().map(|(name, value)| format!("{name}=\"{}\"", quoted(value)));
+                format!("{scheme} {}", written.collect::<Vec<_>>().join(comma))
+            });
+            let line = written.collect::<Vec<_>>().join(comma);
+            let expected: Vec<(&str, Vec<String>)> = challenges
+                .iter()
+                .map(|(scheme, parameters)| {
+                    let shown = parameters.iter().map(|(name, value)| format!("{name}={value}"));
+                    (scheme.as_str(), shown.collect())
+                })
+                .collect();
+            prop_assert_eq!(read(&line), Some(expected), "{}", &line);
+        }
+
+        #[test]
+        fn the_same_realm_changes_nothing_that_is_read(line in "[ -~]{0,60}", realm in "[ -~]{0,20}") {
+            let line = format!("Bearer realm=\"{}\",{line}", realm.replace(['\\', '"'], ""));
+            if let Some(changed) = with_realms(&line, |realm| Some(realm.to_owned())) {
+                prop_assert_eq!(read(&changed), read(&line));
+                prop_assert_eq!(realms(&changed), realms(&line));
+            }
+        }
+    }
+
+    fn scheme() -> impl Strategy<Value = String> {
+        prop::sample::select(vec!["Bearer", "Basic", "Negotiate", "x-y"]).prop_map(str::to_owned)
+    }
+
+    /// Names are not repeated.
+    fn parameters() -> impl Strategy<Value = Vec<(String, String)>> {
+        let names = prop::sample::subsequence(vec!["realm", "service", "scope", "error"], 1..=4);
+        (names, prop::collection::vec("[ -~]{0,12}", 4)).prop_map(|(names, values)| {
+            let names = names.into_iter().map(str::to_owned);
+            names.zip(values).collect()
+        })
     }
 }

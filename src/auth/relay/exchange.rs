@@ -13,8 +13,7 @@ use super::{Relay, RelayError, challenge};
 use crate::auth::{Authorizer, Caller};
 use crate::body::{self, Body};
 use crate::oci::RepositoryName;
-use crate::upstream::UpstreamError;
-use crate::upstream::client::Answer;
+use crate::upstream::{Answer, UpstreamError};
 
 /// Answers of token services are read up to here.
 const ANSWER_LIMIT: usize = 64 << 10;

@@ -6,6 +6,7 @@
 //! out the token that was asked for, wrapped with what it has learnt. Nothing is stored.
 
 mod challenge;
+pub mod direct;
 mod exchange;
 mod own;
 mod realm;
@@ -19,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
-use http::uri::Authority;
+use http::uri::{Authority, Scheme};
 use http::{Method, StatusCode, Uri};
 use moka::future::Cache;
 use thiserror::Error;
@@ -47,8 +48,6 @@ pub struct Config {
     pub realms: Vec<Uri>,
     /// The URL by which clients reach this server, where it cannot be told from their requests.
     pub public_url: Option<Uri>,
-    /// The scheme that clients use where there is no such URL.
-    pub scheme: &'static str,
     /// How long the body of a token request may take to come.
     pub body_time: Duration,
 }
@@ -155,23 +154,30 @@ impl Relay {
         &self.wrapping
     }
 
+    /// Whether the policy in force keeps anything in `repository` for those who may push there.
+    #[must_use]
+    pub fn keeps(&self, repository: &RepositoryName) -> bool {
+        self.gates.covers(repository)
+    }
+
     fn is_on(&self) -> bool {
         self.config.allowed && self.gates.any()
     }
 
     /// Makes the challenges of an answer name this relay in place of the token service, for a client that has asked
-    /// `host`. A challenge with any other realm stays as it is: the client then goes there itself.
+    /// `host` over `scheme`. A challenge with any other realm stays as it is: the client then goes there itself.
     pub async fn announce(
         &self,
         status: StatusCode,
         headers: &mut HeaderMap,
+        scheme: &Scheme,
         host: Option<&HeaderValue>,
     ) {
         if status != StatusCode::UNAUTHORIZED || !self.is_on() {
             return;
         }
         let host = host.and_then(|host| host.to_str().ok());
-        let Some(own) = self.own_url(host) else {
+        let Some(own) = self.own_url(scheme, host) else {
             return;
         };
         let names_a_realm = |line: &HeaderValue| {
@@ -208,10 +214,10 @@ impl Relay {
     }
 
     /// The URL of the relay, as the client can reach it.
-    fn own_url(&self, host: Option<&str>) -> Option<String> {
+    fn own_url(&self, scheme: &Scheme, host: Option<&str>) -> Option<String> {
         let (scheme, authority) = match &self.config.public_url {
             Some(url) => (url.scheme_str()?, url.authority()?.clone()),
-            None => (self.config.scheme, host?.parse::<Authority>().ok()?),
+            None => (scheme.as_str(), host?.parse::<Authority>().ok()?),
         };
         Some(format!("{scheme}://{authority}{TOKEN_PATH}"))
     }

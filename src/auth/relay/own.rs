@@ -11,8 +11,7 @@ use crate::oci::RepositoryName;
 use crate::upstream::UpstreamError;
 
 impl Relay {
-    /// `account` as the registry behind wants it for `path` in `repository`: with a token where it asks for one and its
-    /// token service may see the credential. Whoever gets none stays as it is, and is refused by the registry.
+    /// As [`Self::own_caller_for`], to pull from `repository`.
     ///
     /// # Errors
     /// Registry or token service gave no answer.
@@ -20,6 +19,21 @@ impl Relay {
         &self,
         account: Caller,
         repository: &RepositoryName,
+        path: &str,
+    ) -> Result<Caller, UpstreamError> {
+        let scope = format!("repository:{repository}:pull");
+        self.own_caller_for(account, &scope, path).await
+    }
+
+    /// `account` as the registry behind wants it for `path`: with a token of `scope` where it asks for one and its
+    /// token service may see the credential. Whoever gets none stays as it is, and is refused by the registry.
+    ///
+    /// # Errors
+    /// Registry or token service gave no answer.
+    pub async fn own_caller_for(
+        &self,
+        account: Caller,
+        scope: &str,
         path: &str,
     ) -> Result<Caller, UpstreamError> {
         let headers = account.headers();
@@ -36,7 +50,7 @@ impl Relay {
                 self.warn_once(&realm);
                 continue;
             };
-            let request = TokenRequest::to_pull(service, repository);
+            let request = TokenRequest::scoped(service, &[scope.to_owned()]);
             let answer = self.question(&allowed, &request, &account).await?;
             let token =
                 TokenAnswer::parse(&answer.body).filter(|_| answer.parts.status.is_success());

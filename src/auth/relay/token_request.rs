@@ -70,16 +70,15 @@ impl TokenRequest {
         }
     }
 
-    /// To pull from one repository, with whatever credential it is sent.
-    pub(super) fn to_pull(service: Option<String>, repository: &RepositoryName) -> Self {
-        let scope = format!("repository:{repository}:pull");
+    /// For all of `scopes`.
+    pub(super) fn scoped(service: Option<String>, scopes: &[String]) -> Self {
         let service = service.map(|service| ("service".to_owned(), service));
+        let scopes = scopes
+            .iter()
+            .map(|scope| ("scope".to_owned(), scope.clone()));
         Self {
             is_form: false,
-            fields: service
-                .into_iter()
-                .chain([("scope".to_owned(), scope)])
-                .collect(),
+            fields: service.into_iter().chain(scopes).collect(),
         }
     }
 

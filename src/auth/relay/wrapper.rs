@@ -23,6 +23,15 @@ pub struct Wrapping {
     clock: Arc<dyn Clock>,
 }
 
+/// What a seal says.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::auth) struct Said {
+    /// Where the holder may push.
+    pub(in crate::auth) repositories: Vec<RepositoryName>,
+    /// Until when that, and the token, holds.
+    pub(in crate::auth) expiry: UnixMillis,
+}
+
 /// What is sealed.
 #[derive(Serialize, Deserialize)]
 struct Rights {
@@ -68,8 +77,8 @@ impl Wrapping {
 
     /// Takes the token out of an `Authorization` header, and what its seal says. A seal that does not open, has ended,
     /// or is not the outermost says nothing.
-    pub(in crate::auth) fn open(&self, header: &HeaderValue) -> (HeaderValue, Vec<RepositoryName>) {
-        let unchanged = || (header.clone(), Vec::new());
+    pub(in crate::auth) fn open(&self, header: &HeaderValue) -> (HeaderValue, Option<Said>) {
+        let unchanged = || (header.clone(), None);
         let bytes = header.as_bytes();
         let Some((scheme, mut token)) = bytes
             .iter()
@@ -87,27 +96,29 @@ impl Wrapping {
                 Some((seal, inner)) => (seal, inner.strip_prefix(b".").unwrap_or(inner)),
                 None => (&[][..], rest),
             };
-            said.get_or_insert_with(|| self.said(seal, inner).unwrap_or_default());
+            said.get_or_insert_with(|| self.said(seal, inner));
             token = inner;
         }
-        let Some(repositories) = said else {
+        let Some(said) = said else {
             return unchanged();
         };
         // A part of a valid value is valid, and the scheme is of letters.
         let Ok(mut stripped) = HeaderValue::from_bytes(&[scheme, b" ", token].concat()) else {
-            return (HeaderValue::from_static("Bearer"), Vec::new());
+            return (HeaderValue::from_static("Bearer"), None);
         };
         stripped.set_sensitive(true);
-        (stripped, repositories)
+        (stripped, said)
     }
 
-    fn said(&self, seal: &[u8], token: &[u8]) -> Option<Vec<RepositoryName>> {
+    fn said(&self, seal: &[u8], token: &[u8]) -> Option<Said> {
         let sealed = Base64UrlUnpadded::decode_vec(std::str::from_utf8(seal).ok()?).ok()?;
         let plain = self.sealer.open(&self.context(token), &sealed)?;
         let rights: Rights = serde_json::from_slice(&plain).ok()?;
-        let valid = rights.expiry > self.clock.now();
         let repositories = rights.repositories.iter();
-        valid.then(|| repositories.filter_map(|name| name.parse().ok()).collect())
+        (rights.expiry > self.clock.now()).then(|| Said {
+            repositories: repositories.filter_map(|name| name.parse().ok()).collect(),
+            expiry: rights.expiry,
+        })
     }
 
     /// A seal is for the token beside it, at this registry.
@@ -164,8 +175,8 @@ mod tests {
         }
 
         fn open(&self, header: &str) -> (String, Vec<String>) {
-            let (stripped, repositories) =
-                self.wrapping.open(&HeaderValue::from_str(header).unwrap());
+            let (stripped, said) = self.wrapping.open(&HeaderValue::from_str(header).unwrap());
+            let repositories = said.map(|said| said.repositories).unwrap_or_default();
             (
                 stripped.to_str().unwrap().to_owned(),
                 repositories.iter().map(ToString::to_string).collect(),

@@ -37,6 +37,8 @@ async fn challenges_of_its_own_token_service_name_the_relay() {
     ] {
         assert_eq!(world.announced(&[line]).await, [line], "{why}");
     }
+    let encrypted = world.announced_over(Scheme::HTTPS, &[&bearer]).await;
+    assert_eq!(encrypted, [named.replace("http:", "https:")]);
     // As a registry writes it that believes what it is told of its name.
     let own = "Bearer realm=\"https://proxy:8080/token\"";
     assert_eq!(
@@ -58,7 +60,7 @@ async fn what_is_no_challenge_or_needs_no_relay_stays_as_it_is() {
     let mut headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, line.parse().unwrap())]);
     world
         .relay
-        .announce(StatusCode::FORBIDDEN, &mut headers, None)
+        .announce(StatusCode::FORBIDDEN, &mut headers, &Scheme::HTTP, None)
         .await;
     assert_eq!(headers[WWW_AUTHENTICATE], *line);
     let off = World::with(&[], public, registry(by_claims)).await;
@@ -68,7 +70,7 @@ async fn what_is_no_challenge_or_needs_no_relay_stays_as_it_is() {
     let mut headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, line.parse().unwrap())]);
     nameless
         .relay
-        .announce(StatusCode::UNAUTHORIZED, &mut headers, None)
+        .announce(StatusCode::UNAUTHORIZED, &mut headers, &Scheme::HTTP, None)
         .await;
     assert_eq!(headers[WWW_AUTHENTICATE], *line);
     assert_eq!(off.lines(), Vec::<String>::new());

@@ -81,13 +81,18 @@ impl World {
         let upstream = Arc::new(Upstream::new(upstream::Config {
             scheme: Scheme::HTTP,
             authority: authority.parse().unwrap(),
-            roots: RootCertStore::empty(),
+            tls: upstream::Tls {
+                roots: RootCertStore::empty(),
+                identity: None,
+            },
             connect: Duration::from_secs(60),
             first_byte: Duration::from_secs(60),
             read: Duration::from_secs(60),
             idle: Duration::from_secs(60),
             propagate: |_| {},
+            bounds: upstream::Bounds::default(),
             observe: Arc::new(|_, _, _| {}),
+            note: Arc::new(|_| {}),
         }));
         let clock = Arc::new(ManualClock::new(UnixMillis::new(1000)));
         let sealer = Arc::new(Sealer::new(vec![SealingKey::generate().unwrap()]));
@@ -100,7 +105,6 @@ impl World {
             allowed: true,
             realms: Vec::new(),
             public_url: public_url.map(|url| url.parse().unwrap()),
-            scheme: "http",
             body_time: Duration::from_secs(60),
         };
         let decisions = crate::auth::Config {
@@ -133,13 +137,18 @@ impl World {
 
     /// What becomes of the challenges of a 401, for a client that asked `proxy:8080`.
     async fn announced(&self, lines: &[&str]) -> Vec<String> {
+        self.announced_over(Scheme::HTTP, lines).await
+    }
+
+    /// The same, for one that uses this scheme.
+    async fn announced_over(&self, scheme: Scheme, lines: &[&str]) -> Vec<String> {
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append(WWW_AUTHENTICATE, HeaderValue::from_str(line).unwrap());
         }
         let host = HeaderValue::from_static("proxy:8080");
         self.relay
-            .announce(StatusCode::UNAUTHORIZED, &mut headers, Some(&host))
+            .announce(StatusCode::UNAUTHORIZED, &mut headers, &scheme, Some(&host))
             .await;
         let lines = headers.get_all(WWW_AUTHENTICATE).iter();
         lines
@@ -148,7 +157,7 @@ impl World {
     }
 
     fn caller(&self, parts: &request::Parts) -> Caller {
-        Caller::of(parts, "http", self.relay.wrapping()).unwrap()
+        Caller::of(parts, self.relay.wrapping()).unwrap()
     }
 
     async fn exchange(
@@ -174,7 +183,8 @@ impl World {
     fn opened(&self, answer: &Value) -> (String, Vec<String>) {
         let token = answer["token"].as_str().unwrap();
         let header = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
-        let (stripped, repositories) = self.relay.wrapping().open(&header);
+        let (stripped, said) = self.relay.wrapping().open(&header);
+        let repositories = said.map(|said| said.repositories).unwrap_or_default();
         (
             stripped.to_str().unwrap().to_owned(),
             repositories.iter().map(ToString::to_string).collect(),
