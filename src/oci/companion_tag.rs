@@ -8,6 +8,8 @@ use super::{Digest, Tag};
 pub enum CompanionTag {
     /// `sha256-<64 hex>`: the fallback for the Referrers API.
     Referrers(Digest),
+    /// `sha512-<64 hex>`: the same, of every subject whose digest begins so.
+    CutReferrers(Tag),
     /// `sha256-<64 hex>.sig|.att|.sbom`: one growing manifest of cosign 2 and older.
     Cosign(Digest),
 }
@@ -18,6 +20,9 @@ impl CompanionTag {
     /// Only sha256 has an exact inverse: the schema cuts longer digests, so for those [`referrers_tag`] is compared.
     #[must_use]
     pub fn parse(tag: &Tag) -> Option<Self> {
+        if let Some(encoded) = tag.as_str().strip_prefix("sha512-") {
+            return is_hex(encoded, CUT).then(|| Self::CutReferrers(tag.clone()));
+        }
         let encoded = tag.as_str().strip_prefix("sha256-")?;
         let (encoded, suffix) = encoded
             .split_once('.')
@@ -29,6 +34,24 @@ impl CompanionTag {
             Some(_) => None,
         }
     }
+}
+
+/// Characters that the referrers tag schema leaves of the encoded part of a digest.
+const CUT: usize = 64;
+
+/// The tag of the referrers tag schema that `text` means, if it is one that was not cut (oras-go leaves all 128 digits
+/// of a sha512 digest, which is too long for a tag).
+pub(super) fn cut(text: &str) -> Option<&str> {
+    let encoded = text.strip_prefix("sha512-")?;
+    let excess = encoded.get(CUT..)?;
+    is_hex(encoded, 2 * CUT)
+        .then(|| text.strip_suffix(excess))
+        .flatten()
+}
+
+fn is_hex(text: &str, length: usize) -> bool {
+    let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    text.len() == length && text.bytes().all(digit)
 }
 
 /// The tag of the referrers tag schema for `subject`: algorithm cut to 32 characters, encoded part to 64, characters
@@ -50,7 +73,7 @@ pub fn referrers_tag(subject: &Digest) -> String {
     format!(
         "{}-{}",
         part(subject.algorithm(), 32),
-        part(subject.encoded(), 64)
+        part(subject.encoded(), CUT)
     )
 }
 
@@ -87,7 +110,15 @@ mod tests {
             (format!("sha256-{hex}.sig.sig"), None),
             (format!("sha256-{}", "A".repeat(64)), None),
             ("sha256-abc.sig".to_owned(), None),
-            (format!("sha512-{hex}"), None),
+            (
+                format!("sha512-{hex}"),
+                Some(CompanionTag::CutReferrers(
+                    format!("sha512-{hex}").parse().unwrap(),
+                )),
+            ),
+            (format!("sha512-{}", "A".repeat(64)), None),
+            (format!("sha512-{hex}0"), None),
+            (format!("sha512-{hex}.sig"), None),
             ("latest".to_owned(), None),
         ] {
             assert_eq!(parse(&tag), expected, "{tag}");
@@ -96,10 +127,19 @@ mod tests {
 
     #[test]
     fn the_referrers_tag_of_a_long_digest_is_cut() {
-        let subject: Digest = format!("sha512:{}", "b".repeat(128)).parse().unwrap();
-        assert_eq!(
-            referrers_tag(&subject),
-            format!("sha512-{}", "b".repeat(64))
-        );
+        let encoded = format!("{}{}", "b".repeat(64), "c".repeat(64));
+        let subject: Digest = format!("sha512:{encoded}").parse().unwrap();
+        let tag = referrers_tag(&subject);
+        assert_eq!(tag, format!("sha512-{}", "b".repeat(64)));
+        assert_eq!(cut(&format!("sha512-{encoded}")), Some(tag.as_str()));
+        for (other, why) in [
+            (tag, "cut already"),
+            (format!("sha512-{encoded}d"), "too long"),
+            (format!("sha512-{}", "b".repeat(127)), "too short"),
+            (format!("sha512-{}", encoded.to_uppercase()), "no digest"),
+            (format!("sha256-{encoded}"), "of another algorithm"),
+        ] {
+            assert_eq!(cut(&other), None, "{why}");
+        }
     }
 }

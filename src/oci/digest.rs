@@ -31,6 +31,20 @@ impl Digest {
         hasher.finish()
     }
 
+    /// The SHA-512 digest of `bytes`.
+    #[must_use]
+    pub fn sha512(bytes: &[u8]) -> Self {
+        let mut hasher = Hasher::sha512();
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
+    /// Whether it is of the algorithm that every registry knows, and by which policy knows a manifest.
+    #[must_use]
+    pub fn is_canonical(&self) -> bool {
+        self.algorithm() == "sha256"
+    }
+
     /// `algorithm:encoded`.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -69,7 +83,7 @@ impl Digest {
     pub fn hasher(&self) -> Option<Hasher> {
         match self.algorithm() {
             "sha256" => Some(Hasher::sha256()),
-            "sha512" => Some(Hasher::new("sha512", &engine::SHA512)),
+            "sha512" => Some(Hasher::sha512()),
             _ => None,
         }
     }
@@ -158,6 +172,12 @@ impl Hasher {
     #[must_use]
     pub fn sha256() -> Self {
         Self::new("sha256", &engine::SHA256)
+    }
+
+    /// A SHA-512 hasher.
+    #[must_use]
+    pub fn sha512() -> Self {
+        Self::new("sha512", &engine::SHA512)
     }
 
     fn new(algorithm: &'static str, engine: &'static engine::Algorithm) -> Self {

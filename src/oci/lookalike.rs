@@ -57,6 +57,7 @@ impl Fields {
     fn is_manifest(&self) -> bool {
         self.has(&["schemaversion", "manifests", "fslayers"])
             || (self.has(&["layers", "blobs"]) && self.has(&["config", "subject"]))
+            || (self.has(&["config"]) && self.has(&["subject"]))
     }
 }
 
@@ -136,6 +137,11 @@ mod tests {
                 "two fields",
             ),
             (br#"{"\ud800":0,"layers":[]}"#, false, "one of two fields"),
+            (
+                br#"{"config":{},"subject":{}}"#,
+                true,
+                "a referrer without layers",
+            ),
             (b"{{ template }}", false, "a template"),
         ] {
             assert_eq!(is_like_a_manifest(bytes), expected, "{why}");

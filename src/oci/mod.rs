@@ -14,6 +14,7 @@ pub mod manifest;
 pub mod media_type;
 pub mod name;
 pub mod reference;
+pub mod signature_form;
 pub mod strict_json;
 pub mod tag;
 

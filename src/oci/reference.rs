@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use super::{Digest, Tag};
+use super::{Digest, Tag, companion_tag};
 
 /// `<tag-or-digest>` of the manifest endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,7 +48,8 @@ impl FromStr for Reference {
                 .map(Self::Digest)
                 .or(Err(InvalidReference::Digest));
         }
-        text.parse().map(Self::Tag).or(Err(InvalidReference::Tag))
+        let tag = companion_tag::cut(text).unwrap_or(text);
+        tag.parse().map(Self::Tag).or(Err(InvalidReference::Tag))
     }
 }
 

@@ -7,6 +7,7 @@
 mod path;
 pub mod query;
 
+use http::uri::PathAndQuery;
 use http::{Method, Uri};
 use thiserror::Error;
 
@@ -15,6 +16,9 @@ use crate::oci::{Digest, Reference, RepositoryName};
 
 /// Where tokens are asked for.
 pub const TOKEN_PATH: &str = "/_regseal/token";
+
+/// What the session begins with where regseal has sealed an upload location of the registry behind.
+pub const SEALED_SESSION: &str = "rs1.";
 
 /// What a request asks for: the endpoints of the distribution specification ("Endpoints"), and the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub enum Route {
     UploadStart(RepositoryName),
     /// end-5, end-6, end-13, end-14: a request on an upload session.
     Upload(RepositoryName, UploadStep),
+    /// The same on a session whose location regseal has sealed; the text is what follows [`SEALED_SESSION`].
+    SealedUpload(RepositoryName, UploadStep, String),
     /// end-3
     ManifestPull(RepositoryName, Reference),
     /// end-7
@@ -105,7 +111,7 @@ impl Route {
             Self::TagsList(_) => "/v2/<name>/tags/list",
             Self::BlobPull(..) | Self::BlobDelete(..) => "/v2/<name>/blobs/<digest>",
             Self::UploadStart(_) => "/v2/<name>/blobs/uploads/",
-            Self::Upload(..) => "/v2/<name>/blobs/uploads/<session>",
+            Self::Upload(..) | Self::SealedUpload(..) => "/v2/<name>/blobs/uploads/<session>",
             Self::ManifestPull(..) | Self::ManifestPush(..) | Self::ManifestDelete(..) => {
                 "/v2/<name>/manifests/<reference>"
             }
@@ -118,7 +124,7 @@ impl Route {
     #[must_use]
     pub fn canonical_path(&self) -> Option<String> {
         match self {
-            Self::Passthrough | Self::Token | Self::Upload(..) => None,
+            Self::Passthrough | Self::Token | Self::Upload(..) | Self::SealedUpload(..) => None,
             Self::Version => Some("/v2/".to_owned()),
             Self::TagsList(name) => Some(format!("/v2/{name}/tags/list")),
             Self::BlobPull(name, digest) | Self::BlobDelete(name, digest) => {
@@ -133,6 +139,14 @@ impl Route {
             Self::Referrers(name, subject) => Some(format!("/v2/{name}/referrers/{subject}")),
         }
     }
+}
+
+/// Whether a path of the registry behind is an upload session of this repository, where a caller's credential may go on:
+/// not a manifest, and nobody else's.
+#[must_use]
+pub fn is_session_of(path: &PathAndQuery, name: &RepositoryName) -> bool {
+    let route = Route::parse(&Method::PUT, &Uri::from(path.clone()));
+    matches!(route, Ok(Route::Upload(of, _)) if of == *name)
 }
 
 impl From<InvalidReference> for RouteError {

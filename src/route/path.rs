@@ -4,10 +4,14 @@ use std::borrow::Cow;
 
 use http::Method;
 
-use super::{Route, RouteError, TOKEN_PATH, UploadStep};
+use super::{Route, RouteError, SEALED_SESSION, TOKEN_PATH, UploadStep};
 use crate::oci::{Digest, RepositoryName};
 
 pub(super) fn parse(method: &Method, path: &str) -> Result<Route, RouteError> {
+    // The one opens a tunnel, the other shows a request with its credential to whoever answers.
+    if matches!(*method, Method::CONNECT | Method::TRACE) {
+        return not_allowed("GET, HEAD, POST, PUT, PATCH, DELETE");
+    }
     require_canonical(path)?;
     let Some(rest) = path.strip_prefix("/v2/") else {
         return outside(method, path);
@@ -42,7 +46,7 @@ pub(super) fn parse(method: &Method, path: &str) -> Result<Route, RouteError> {
             Method::POST => Ok(Route::UploadStart(repository(name)?)),
             _ => not_allowed("POST"),
         },
-        [name @ .., "blobs", "uploads", _session] => {
+        [name @ .., "blobs", "uploads", session] => {
             let step = match *method {
                 Method::GET => UploadStep::Status,
                 Method::PATCH => UploadStep::Chunk,
@@ -50,7 +54,11 @@ pub(super) fn parse(method: &Method, path: &str) -> Result<Route, RouteError> {
                 Method::DELETE => UploadStep::Cancel,
                 _ => return not_allowed("GET, PATCH, PUT, DELETE"),
             };
-            Ok(Route::Upload(repository(name)?, step))
+            let name = repository(name)?;
+            Ok(match session.strip_prefix(SEALED_SESSION) {
+                Some(sealed) => Route::SealedUpload(name, step, sealed.to_owned()),
+                None => Route::Upload(name, step),
+            })
         }
         [name @ .., "blobs", blob] => match *method {
             Method::GET | Method::HEAD => Ok(Route::BlobPull(repository(name)?, digest(blob)?)),
@@ -206,6 +214,10 @@ mod tests {
                 "/v2/uploads/blobs/uploads/x",
                 Route::Upload(name("uploads"), UploadStep::Status),
             ),
+            (
+                "/v2/a/blobs/uploads/rs1.x",
+                Route::SealedUpload(name("a"), UploadStep::Status, "x".to_owned()),
+            ),
         ] {
             assert_eq!(get(path), Ok(expected), "{path}");
         }
@@ -328,6 +340,13 @@ mod tests {
                 Method::POST,
                 "/v2/a/tags/list",
                 RouteError::Method { allow: "GET" },
+            ),
+            (
+                Method::TRACE,
+                "/token",
+                RouteError::Method {
+                    allow: "GET, HEAD, POST, PUT, PATCH, DELETE",
+                },
             ),
             (
                 Method::GET,

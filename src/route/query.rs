@@ -9,6 +9,11 @@ pub fn names(uri: &Uri) -> impl Iterator<Item = Cow<'_, str>> {
     form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).map(|(name, _)| name)
 }
 
+/// Every parameter, decoded, in order.
+pub fn pairs(uri: &Uri) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
+}
+
 /// The values of every parameter called `name`, decoded, in order.
 pub fn values<'a>(uri: &'a Uri, name: &'a str) -> impl Iterator<Item = Cow<'a, str>> {
     form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
