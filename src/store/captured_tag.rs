@@ -288,7 +288,7 @@ impl SignatureStore {
 }
 
 /// Whether a push replaces what the tag has (cosign `attach sbom`), where others add to it.
-fn last_write_wins(tag: &Tag) -> bool {
+pub(super) fn last_write_wins(tag: &Tag) -> bool {
     tag.as_str().ends_with(".sbom")
 }
 

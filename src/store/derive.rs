@@ -51,12 +51,18 @@ impl SignatureStore {
     /// Makes the index's row of a link that of its record.
     ///
     /// Without a generation: written, then compared with the record again, until both agree. Whoever changes the
-    /// record after the last comparison writes the row after it too, so the row ends as the record does.
+    /// record after the last comparison writes the row after it too, so the row ends as the record does. If it does not
+    /// come to that, this process owes it.
     pub(super) async fn derive_link(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), StoreError> {
+        // Cut off in between, it may leave the row of a record that is gone, which no walk over records would find.
+        let change = self.owed.change(Stale {
+            links: vec![digest.clone()],
+            ..Stale::of(repository)
+        });
         let mut record = self.readable_link(repository, digest).await?;
         loop {
             match &record {
@@ -68,6 +74,7 @@ impl SignatureStore {
             }
             let now = self.readable_link(repository, digest).await?;
             if now == record {
+                change.finished();
                 return Ok(());
             }
             record = now;

@@ -15,12 +15,16 @@ pub mod layout;
 pub mod records;
 pub mod signatures;
 
+mod adoption;
 mod agreement;
+mod aliases;
 mod captured_tag;
 mod content;
+mod contents;
 mod deletion;
 mod derive;
 mod heal;
+mod import_log;
 mod journal;
 mod locks;
 mod metrics;
@@ -39,10 +43,13 @@ mod model;
 #[cfg(test)]
 mod testing;
 
+pub use adoption::Adopted;
 pub use captured_tag::ServedTag;
 pub use collect::OnSubjectDelete;
 pub use content::Content;
+pub use contents::with_layers_of_both;
 pub use error::StoreError;
+pub use import_log::ImportRun;
 
 pub use policy::Kept;
 pub use rebuild::{Progress, Summary};

@@ -202,6 +202,18 @@ fn contended_operations() -> impl Strategy<Value = Vec<Contended>> {
     prop::collection::vec(contended, 0..4)
 }
 
+/// Rebuilds, one after the other, and beside them what the index does.
+fn failing_rebuilds() -> impl Strategy<Value = [Vec<(u8, Background)>; 2]> {
+    let rebuild = (0..100u8).prop_map(|turns| (turns, Background::Rebuild));
+    let mode = prop_oneof![Just(Mode::Down), Just(Mode::LosesReplies), Just(Mode::Up)];
+    let failure = (0..250u8, mode).prop_map(|(turns, mode)| (turns, Background::Fail(mode)));
+    (
+        prop::collection::vec(rebuild, 3..6),
+        prop::collection::vec(failure, 3..8),
+    )
+        .prop_map(|(rebuilds, failures)| [rebuilds, failures])
+}
+
 /// What replicas do to one manifest at once.
 #[derive(Clone, Copy, Debug)]
 enum Contended {
@@ -221,13 +233,28 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(contend(sequences, background, seed))?;
+        runtime.block_on(contend(sequences, vec![background], seed))?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// As above, where what rebuilds have begun to derive is cut off again and again.
+    #[test]
+    fn replicas_end_in_agreement_beside_rebuilds_that_fail(
+        sequences in prop::collection::vec(contended_operations(), 2..4),
+        background in failing_rebuilds(),
+        seed in any::<u64>(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(contend(sequences, background.into(), seed))?;
     }
 }
 
 async fn contend(
     sequences: Vec<Vec<Contended>>,
-    background: Vec<(u8, Background)>,
+    backgrounds: Vec<Vec<(u8, Background)>>,
     seed: u64,
 ) -> Result<(), TestCaseError> {
     let clock = Arc::new(ManualClock::new(UnixMillis::new(1_000)));
@@ -240,13 +267,16 @@ async fn contend(
     for (replica, sequence) in replicas.iter().zip(&sequences) {
         tasks.push(Box::pin(contend_all(replica, &signature, sequence)));
     }
-    tasks.push(Box::pin(disturb(&fixture, background)));
+    for background in backgrounds {
+        tasks.push(Box::pin(disturb(&fixture, background)));
+    }
     join_all(tasks).await;
     fixture.index.set(Mode::Up);
 
     let (name, digest) = (repository(), &signature.digest);
     for replica in replicas.iter().chain([&fixture.store]) {
         replica.repair_journal().await.unwrap();
+        replica.settle_owed().await;
     }
     prop_assert_eq!(fixture.store.differences().await.unwrap(), []);
     // A version of a tag is a push as well.

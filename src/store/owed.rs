@@ -82,11 +82,11 @@ impl Owed {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// To be repaired at the next opportunity.
+    /// To be repaired at the next opportunity, also if it was repaired a moment ago.
     pub(super) fn owe(&self, stale: Stale) {
         let mut all = self.all();
-        if all.len() < REMEMBERED {
-            all.entry(stale).or_default();
+        if all.len() < REMEMBERED || all.contains_key(&stale) {
+            all.insert(stale, None);
         }
     }
 
@@ -140,27 +140,33 @@ impl SignatureStore {
             });
             due.collect()
         };
-        stream::iter(due)
+        let mut repairs = stream::iter(due)
             .map(|(stale, is_last)| self.settle_one(stale, is_last))
-            .buffer_unordered(PARALLEL)
-            .collect::<()>()
-            .await;
+            .buffer_unordered(PARALLEL);
+        // An index that is down is not asked for each of them.
+        let mut failures = 0;
+        while failures < PARALLEL
+            && let Some(is_repaired) = repairs.next().await
+        {
+            failures += usize::from(!is_repaired);
+        }
     }
 
-    async fn settle_one(&self, stale: Stale, is_last: bool) {
+    async fn settle_one(&self, stale: Stale, is_last: bool) -> bool {
         if let Err(error) = self.repair(&stale).await {
             tracing::debug!(
                 error = &error as &dyn std::error::Error,
                 "a repair that is owed has to wait"
             );
-            return;
+            return false;
         }
         let mut all = self.owed.all();
-        if is_last {
-            all.remove(&stale);
-        } else {
+        if !is_last {
             all.insert(stale, Some(Instant::now()));
+        } else if all.get(&stale).is_some_and(Option::is_some) {
+            all.remove(&stale);
         }
+        true
     }
 }
 
@@ -190,6 +196,28 @@ mod tests {
         store.settle_owed().await;
         assert_eq!(listed(store).await.len(), 1);
         assert_eq!(store.differences().await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn a_derivation_that_fails_is_owed_each_time() {
+        let fixture = Fixture::ready().await;
+        let (store, name) = (&fixture.store, &repository());
+        let signature = Signature::new("a");
+        signature.add(store, Source::Captured).await.unwrap();
+        let digest = &signature.digest;
+        let link = store.stored_link(name, digest).await.unwrap().unwrap();
+        store.delete_manifest(name, digest).await.unwrap();
+        for _ in ["at first", "again"] {
+            fixture.index.set(Mode::LosesReplies);
+            assert!(store.derive_link(name, digest).await.is_err());
+            fixture.index.set(Mode::Up);
+            // As of a derivation that had read the record before it was deleted.
+            let row = [(digest.clone(), link.clone())];
+            store.index.put_links(name, &row).await.unwrap();
+            assert_ne!(store.differences().await.unwrap(), []);
+            store.settle_owed().await;
+            assert_eq!(store.differences().await.unwrap(), []);
+        }
     }
 
     #[tokio::test]

@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::oci::{Digest, RepositoryName};
+use crate::oci::companion_tag::referrers_tag;
+use crate::oci::{Digest, RepositoryName, Tag};
 
 use super::blob::{Condition, Key, Written};
 use super::collect::look;
 use super::error::StoreError;
 use super::index::Lookup;
-use super::layout;
+use super::layout::{self, Record};
 use super::records::{Link, LinkKind, Referrer, ReferrerRecord, Source, Stale};
 use super::signatures::{NewManifest, PARALLEL, SignatureStore};
 use super::staging::expect_digest;
@@ -66,6 +67,35 @@ impl SignatureStore {
     ) -> Result<bool, StoreError> {
         let under = layout::referrers(repository, subject);
         Ok(!self.blobs.list(&under, None, 1).await?.is_empty())
+    }
+
+    /// The subjects that have referrers and share a referrers tag that was cut, two at most: who has to tell them apart
+    /// cannot by the tag.
+    ///
+    /// # Errors
+    /// The object store is unavailable.
+    pub async fn subjects_of_cut_tag(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+    ) -> Result<Vec<Digest>, StoreError> {
+        let under = layout::subjects(repository);
+        let mut after = layout::before_cut(repository, tag);
+        let mut subjects = Vec::new();
+        while subjects.len() < 2 {
+            let next = self.blobs.list(&under, Some(&after), 1).await?;
+            let Some(listed) = next.first() else { break };
+            let record = layout::parse(&listed.key).map(|(_, record)| record);
+            let Some(Record::Referrer { subject, .. }) = record else {
+                break;
+            };
+            if referrers_tag(&subject) != tag.as_str() {
+                break;
+            }
+            after = layout::behind_referrers(repository, &subject);
+            subjects.push(subject);
+        }
+        Ok(subjects)
     }
 
     /// Keeps a manifest that was pushed, and lists it under `subject`.
@@ -190,8 +220,11 @@ impl SignatureStore {
     ) -> Result<(), StoreError> {
         let _held = self.digests.hold(&(repository, digest)).await;
         let key = layout::upstream_referrer(repository, subject, digest);
-        if self.blobs.head(&key).await?.is_none() {
-            return Ok(());
+        match self.readable_record::<Referrer>(&key).await? {
+            // What was adopted is regseal's own, whatever the registry does with it.
+            None => return Ok(()),
+            Some(record) if record.source == Source::Captured => return Ok(()),
+            Some(_) => {}
         }
         let change = self.begin_change(repository, digest, Some(subject));
         self.blobs.delete(&key).await?;
@@ -301,14 +334,23 @@ impl SignatureStore {
         digest: &Digest,
     ) -> Result<Option<Referrer>, StoreError> {
         let pushed = layout::referrer(repository, subject, digest);
-        if let Some(record) = self.readable_record(&pushed).await? {
-            return Ok(Some(record));
+        let pushed = self.readable_record::<Referrer>(&pushed).await?;
+        if pushed
+            .as_ref()
+            .is_some_and(|record| record.source == Source::Captured)
+        {
+            return Ok(pushed);
         }
         let upstream = layout::upstream_referrer(repository, subject, digest);
-        self.readable_record(&upstream).await
+        let upstream = self.readable_record::<Referrer>(&upstream).await?;
+        Ok(match (pushed, upstream) {
+            (Some(pushed), Some(upstream)) if pushed.source < upstream.source => Some(upstream),
+            (Some(pushed), _) => Some(pushed),
+            (None, upstream) => upstream,
+        })
     }
 
-    fn new_record(
+    pub(super) fn new_record(
         &self,
         repository: &RepositoryName,
         subject: &Digest,
@@ -329,7 +371,11 @@ impl SignatureStore {
         }
     }
 
-    async fn index_referrer(&self, record: &Referrer, link: Link) -> Result<(), StoreError> {
+    pub(super) async fn index_referrer(
+        &self,
+        record: &Referrer,
+        link: Link,
+    ) -> Result<(), StoreError> {
         let digest = &record.descriptor.digest;
         let stale = Stale::manifest(&record.repository, digest, &link);
         let links = [(digest.clone(), link)];

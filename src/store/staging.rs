@@ -112,6 +112,31 @@ impl SignatureStore {
         Ok(Some(size))
     }
 
+    /// Links a blob of the repository `from` in `repository` as well, writing it again, so that no collector takes it in
+    /// between. `false` if `from` does not link it as a blob, or it is lost.
+    ///
+    /// # Errors
+    /// The object store is unavailable.
+    pub async fn adopt_blob(
+        &self,
+        from: &RepositoryName,
+        repository: &RepositoryName,
+        digest: &Digest,
+        media_type: &str,
+    ) -> Result<bool, StoreError> {
+        let _held = self.digests.hold(&(repository, digest)).await;
+        let linked = layout::link(from, digest);
+        let link = self.readable_record::<Link>(&linked).await?;
+        if link.is_none_or(|link| link.kind != LinkKind::Blob) {
+            return Ok(false);
+        }
+        let Some(size) = self.write_again(digest).await? else {
+            return Ok(false);
+        };
+        self.link_blob(repository, digest, media_type, size).await?;
+        Ok(true)
+    }
+
     /// Stores a blob for a manifest that is about to name it, hashing it while it is written; returns its size.
     ///
     /// # Errors

@@ -153,8 +153,8 @@ impl<'a> Scan<'a> {
                     candidates.expired(&listed.into()).await?;
                 }
                 Place::Orphaned(subject) => self.orphans.push((repository.name.clone(), subject)),
-                // What policy keeps stands by itself: it has its own end, or none.
-                Place::Named | Place::Mark | Place::Kept | Place::Existing => {}
+                // What policy keeps stands by itself: it has its own end, or none. A second name goes with a deletion.
+                Place::Named | Place::Mark | Place::Kept | Place::Existing | Place::Alias => {}
                 Place::Tagged(_) | Place::Staged | Place::Tombstone | Place::Unknown => {}
             }
         }

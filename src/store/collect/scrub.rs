@@ -200,7 +200,9 @@ impl SignatureStore {
                 self.scrub_as::<Stamp>(key).await
             }
             Place::Mark => self.scrub_as::<MarkVersion>(key).await,
-            Place::Staged | Place::Kept | Place::Existing | Place::Unknown => Ok(Vec::new()),
+            Place::Staged | Place::Kept | Place::Existing | Place::Alias | Place::Unknown => {
+                Ok(Vec::new())
+            }
         }
     }
 

@@ -139,6 +139,7 @@ impl SignatureStore {
             | Place::Mark
             | Place::Kept
             | Place::Existing
+            | Place::Alias
             | Place::Unknown => Ok(true),
         }
     }

@@ -37,6 +37,11 @@ pub(super) fn records_between(repository: &RepositoryName) -> (Key, Key) {
     (of(repository, "_"), of(repository, "_z"))
 }
 
+/// `_subjects`: the referrers of all subjects of a repository.
+pub(super) fn subjects(repository: &RepositoryName) -> Key {
+    of(repository, "_subjects")
+}
+
 /// `_subjects/<subject>`: the referrers of one subject.
 pub(super) fn referrers(repository: &RepositoryName, subject: &Digest) -> Key {
     of(repository, &format!("_subjects/{}", subject.key_form()))
@@ -65,6 +70,11 @@ pub(super) fn upstream_referrer(
 /// `_links/<d>`: the repository may serve that blob or manifest.
 pub(super) fn link(repository: &RepositoryName, digest: &Digest) -> Key {
     of(repository, &format!("_links/{}", digest.key_form()))
+}
+
+/// `_tags`: the versions of all captured tags of a repository.
+pub(super) fn tags(repository: &RepositoryName) -> Key {
+    of(repository, "_tags")
 }
 
 /// `_tags/<tag>`: the versions of one captured tag.
@@ -96,6 +106,27 @@ pub(super) fn parents(repository: &RepositoryName, child: &Digest) -> Key {
 pub(super) fn parent(repository: &RepositoryName, child: &Digest, parent: &Digest) -> Key {
     let (child, parent) = (child.key_form(), parent.key_form());
     of(repository, &format!("_parents/{child}/{parent}"))
+}
+
+/// Before the referrers of every subject whose key begins with a referrers tag that was cut, and behind all of those
+/// before them.
+pub(super) fn before_cut(repository: &RepositoryName, tag: &Tag) -> Key {
+    of(repository, &format!("_subjects/{tag}"))
+}
+
+/// Behind the referrers of a subject, and before those of the next.
+pub(super) fn behind_referrers(repository: &RepositoryName, subject: &Digest) -> Key {
+    of(repository, &format!("_subjects/{}0", subject.key_form()))
+}
+
+/// `_aliases`: the second names of a repository.
+pub(super) fn aliases(repository: &RepositoryName) -> Key {
+    of(repository, "_aliases")
+}
+
+/// `_aliases/<d>`: the other name of a digest.
+pub(super) fn alias(repository: &RepositoryName, digest: &Digest) -> Key {
+    of(repository, &format!("_aliases/{}", digest.key_form()))
 }
 
 /// `_marks`: the marks of all tags of a repository.
@@ -133,6 +164,50 @@ pub(super) fn existing(repository: &RepositoryName, digest: &Digest) -> Key {
 /// `v1/inventory`: that there is an inventory, and of when.
 pub(super) fn inventory() -> Key {
     key("v1/inventory")
+}
+
+/// `v1/import`: the runs of an import.
+pub(super) fn imports() -> Key {
+    key("v1/import")
+}
+
+/// `v1/import/<n>/begun`: that a run was begun, and with what scope.
+pub(super) fn import_begun(run: u64) -> Key {
+    key(&format!("v1/import/{run:020}/begun"))
+}
+
+/// `v1/import/<n>/finished`: what a run has come to.
+pub(super) fn import_finished(run: u64) -> Key {
+    key(&format!("v1/import/{run:020}/finished"))
+}
+
+/// `v1/import/<n>`: all that a run has written down.
+pub(super) fn import_run(run: u64) -> Key {
+    key(&format!("v1/import/{run:020}"))
+}
+
+/// `v1/import/<n>/repositories/<repository>`: the parts of a repository, and those of the repositories nested in it.
+pub(super) fn import_repository(run: u64, repository: &RepositoryName) -> Key {
+    key(&format!("v1/import/{run:020}/repositories/{repository}"))
+}
+
+/// Before the first part of a repository.
+pub(super) fn before_import_parts(run: u64, repository: &RepositoryName) -> Key {
+    key(&format!("v1/import/{run:020}/repositories/{repository}/_"))
+}
+
+/// `v1/import/<n>/repositories/<repository>/_<m>`: a part of a repository that a run is through with.
+pub(super) fn import_part(run: u64, repository: &RepositoryName, number: u64) -> Key {
+    key(&format!(
+        "v1/import/{run:020}/repositories/{repository}/_{number:020}"
+    ))
+}
+
+/// The run that a key below [`imports`] is of, and where the keys of the next begin.
+pub(super) fn parse_import(found: &Key) -> Option<(u64, Key)> {
+    let run = found.as_str().strip_prefix("v1/import/")?;
+    let run = run.split('/').next()?.parse().ok()?;
+    Some((run, key(&format!("v1/import/{run:020}="))))
 }
 
 /// `_deleted/<d>`: tombstone.
@@ -379,7 +454,15 @@ mod tests {
                 existing(&repository, &digest),
                 format!("v1/repos/a/b/_existing/sha256-{hex}"),
             ),
+            (
+                alias(&repository, &digest),
+                format!("v1/repos/a/b/_aliases/sha256-{hex}"),
+            ),
             (inventory(), "v1/inventory".to_owned()),
+            (
+                import_part(1, &repository, 2),
+                "v1/import/00000000000000000001/repositories/a/b/_00000000000000000002".to_owned(),
+            ),
             (
                 journal_entry(1, 2),
                 "v1/journal/0000000000000001-00000000000000000002".to_owned(),

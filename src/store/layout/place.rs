@@ -35,6 +35,8 @@ pub(in crate::store) enum Place {
     Kept,
     /// An entry of the inventory.
     Existing,
+    /// A second name.
+    Alias,
     /// A file that is none of ours, or of a later version.
     Unknown,
 }
@@ -75,6 +77,7 @@ fn of_other_section(key: &Key) -> Option<Place> {
             version.map(|_| Place::Mark)
         }
         ["kept", digest] => parse_digest(digest).map(|_| Place::Kept),
+        ["aliases", digest] => parse_digest(digest).map(|_| Place::Alias),
         ["existing", digest] => parse_digest(digest).map(|_| Place::Existing),
         _ => None,
     }
@@ -125,6 +128,7 @@ mod tests {
             (mark_version(&repository, &tag, 7), Place::Mark),
             (kept(&repository, &digest), Place::Kept),
             (existing(&repository, &digest), Place::Existing),
+            (alias(&repository, &digest), Place::Alias),
             (of(&repository, "_later/x"), Place::Unknown),
         ] {
             assert_eq!(place(&key), Some((repository.clone(), expected)), "{key}");
