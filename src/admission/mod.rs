@@ -265,7 +265,12 @@ impl Admission {
         parent: &Digest,
         children: &[Digest],
     ) -> Result<(), StoreError> {
-        for child in children {
+        let mut named = children.to_vec();
+        for child in children.iter().filter(|child| !child.is_canonical()) {
+            // It is judged by its canonical name when it is read.
+            named.extend(self.store.alias(repository, child).await?);
+        }
+        for child in &named {
             let key = (
                 repository.clone(),
                 parent.clone(),
