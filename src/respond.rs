@@ -1,6 +1,7 @@
 //! Every error becomes a status and an OCI error body here, and nowhere else (distribution-spec "Error Codes").
 
 use std::error::Error;
+use std::time::Duration;
 
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
@@ -8,11 +9,13 @@ use http::{Response, StatusCode};
 use crate::admission::AdmissionError;
 use crate::auth::relay::{RelayError, Unannounced};
 use crate::auth::{AuthError, Refusal};
-use crate::body::{self, Body};
+use crate::body::{self, Body, BodyError};
 use crate::handlers::HandlerError;
 use crate::oci::{ErrorCode, error_code};
 use crate::route::RouteError;
 use crate::store::StoreError;
+use crate::telemetry::fields;
+use crate::upstream::place::PlaceError;
 use crate::upstream::{UpstreamError, headers};
 
 /// How long a client is asked to wait when regseal itself cannot answer, in seconds.
@@ -57,26 +60,31 @@ pub fn handler_error(error: HandlerError) -> Response<Body> {
             (StatusCode::FORBIDDEN, ErrorCode::Denied)
         }
         HandlerError::Store(error) => return store_error(&error),
-        HandlerError::Undecided {
-            status: StatusCode::TOO_MANY_REQUESTS,
-        } => {
-            return retry(document(
-                StatusCode::TOO_MANY_REQUESTS,
-                ErrorCode::TooManyRequests,
-                &message,
-            ));
-        }
         HandlerError::Undecided { .. } => (StatusCode::BAD_GATEWAY, ErrorCode::Unsupported),
+        HandlerError::Busy {
+            status,
+            retry_after,
+        } => {
+            let mut response = retry(document(status, ErrorCode::TooManyRequests, &message));
+            let words = retry_after.map(|words| (RETRY_AFTER, words));
+            response.headers_mut().extend(words);
+            return response;
+        }
+        HandlerError::NoRoom => return overloaded(),
         HandlerError::ManifestTooSlow { .. } => {
             (StatusCode::REQUEST_TIMEOUT, ErrorCode::SizeInvalid)
         }
         HandlerError::Credentials(_) => (StatusCode::BAD_REQUEST, ErrorCode::Unauthorized),
-        HandlerError::RequestBody(error) if body::is_idle_timeout(&error) => {
-            (StatusCode::REQUEST_TIMEOUT, ErrorCode::SizeInvalid)
-        }
-        HandlerError::RequestBody(_) => (StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid),
+        HandlerError::RequestBody(error) => return request_body_error(&error),
         HandlerError::ManifestTooLarge { .. } | HandlerError::BlobTooLarge { .. } => {
             (StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid)
+        }
+        HandlerError::TooManyTags { .. } => (StatusCode::URI_TOO_LONG, ErrorCode::ManifestInvalid),
+        HandlerError::ChunkOutOfOrder { session } => {
+            let status = StatusCode::RANGE_NOT_SATISFIABLE;
+            let mut response = document(status, ErrorCode::BlobUploadInvalid, &message);
+            response.headers_mut().extend(*session);
+            return response;
         }
         HandlerError::Manifest(_)
         | HandlerError::BlobSize { .. }
@@ -92,6 +100,9 @@ pub fn handler_error(error: HandlerError) -> Response<Body> {
         }
         HandlerError::ManifestUnknown => (StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
         HandlerError::BlobUnknown => (StatusCode::NOT_FOUND, ErrorCode::BlobUnknown),
+        HandlerError::Namespace { .. } => (StatusCode::NOT_FOUND, ErrorCode::NameUnknown),
+        HandlerError::UploadUnknown => (StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown),
+        HandlerError::Place(error) => return place_error(error),
         HandlerError::DeletionDisabled => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
         HandlerError::Cursor => (StatusCode::BAD_REQUEST, ErrorCode::Unsupported),
         HandlerError::Http(error) => return upstream_error(&UpstreamError::Request(error)),
@@ -107,6 +118,12 @@ pub fn framing_error() -> Response<Body> {
     document(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, message)
 }
 
+/// The answer to a request that says two things of which one is wrong (RFC 9110 section 7.4).
+#[must_use]
+pub fn contradiction(why: &str) -> Response<Body> {
+    document(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, why)
+}
+
 /// The answer to a request that is not taken on: too many are under way.
 #[must_use]
 pub fn overloaded() -> Response<Body> {
@@ -118,6 +135,23 @@ pub fn overloaded() -> Response<Body> {
     ))
 }
 
+/// The answer to a client that has too many requests under way.
+#[must_use]
+pub fn too_many_of_one_client() -> Response<Body> {
+    let message = "too many requests of this client are under way; try again";
+    let (status, code) = (StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests);
+    retry(document(status, code, message))
+}
+
+/// The answer to a request that took longer than a request may. What it had begun to write goes on.
+#[must_use]
+pub fn too_slow(limit: Duration) -> Response<Body> {
+    tracing::warn!(?limit, "a request was not answered in time");
+    let message = "this could not be answered in time; try again";
+    let (status, code) = (StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unsupported);
+    retry(document(status, code, message))
+}
+
 fn auth_error(error: AuthError) -> Response<Body> {
     match error {
         AuthError::Refused(refusal) => relay(*refusal),
@@ -126,8 +160,19 @@ fn auth_error(error: AuthError) -> Response<Body> {
             ErrorCode::NameUnknown,
             "repository name not known to registry",
         ),
-        AuthError::Upstream(error) => undecided(&error),
-        AuthError::Randomness => internal(&error),
+        AuthError::Upstream(error) => match &*error {
+            UpstreamError::Full | UpstreamError::NoRoom => upstream_error(&error),
+            UpstreamError::Connection(_)
+            | UpstreamError::Cut(_)
+            | UpstreamError::RequestBody(_)
+            | UpstreamError::FirstByte(_)
+            | UpstreamError::Body(_)
+            | UpstreamError::TooLarge(_)
+            | UpstreamError::Place(_)
+            | UpstreamError::Elsewhere(_)
+            | UpstreamError::Request(_) => undecided(&error),
+        },
+        AuthError::Unanswered | AuthError::Randomness => internal(&error),
     }
 }
 
@@ -200,27 +245,59 @@ fn undecided(error: &UpstreamError) -> Response<Body> {
 }
 
 fn upstream_error(error: &UpstreamError) -> Response<Body> {
+    // The address of the registry behind is nobody's business.
+    let (status, message) = match error {
+        UpstreamError::Full | UpstreamError::NoRoom => return overloaded(),
+        UpstreamError::RequestBody(error) => return request_body_error(error),
+        UpstreamError::FirstByte(_) => (
+            StatusCode::GATEWAY_TIMEOUT,
+            "the registry behind did not answer in time",
+        ),
+        UpstreamError::Connection(_) => (
+            StatusCode::BAD_GATEWAY,
+            "the registry behind could not be reached",
+        ),
+        UpstreamError::Body(error) if body::is_idle_timeout(error) => (
+            StatusCode::GATEWAY_TIMEOUT,
+            "the answer of the registry behind stopped coming",
+        ),
+        UpstreamError::Cut(_) | UpstreamError::Body(_) => (
+            StatusCode::BAD_GATEWAY,
+            "the answer of the registry behind broke off",
+        ),
+        UpstreamError::Place(_) => (
+            StatusCode::BAD_GATEWAY,
+            "the registry behind sends to a place where regseal does not go",
+        ),
+        UpstreamError::TooLarge(_) | UpstreamError::Elsewhere(_) | UpstreamError::Request(_) => (
+            StatusCode::BAD_GATEWAY,
+            "the registry behind gave an unusable answer",
+        ),
+    };
     tracing::warn!(
         error = error as &dyn Error,
         "the registry behind gave no answer"
     );
-    let status = match error {
-        UpstreamError::FirstByte(_) => StatusCode::GATEWAY_TIMEOUT,
-        UpstreamError::Connection(_)
-        | UpstreamError::Body(_)
-        | UpstreamError::TooLarge(_)
-        | UpstreamError::Request(_) => StatusCode::BAD_GATEWAY,
-    };
-    // The address of the registry behind is nobody's business.
-    let message = match error {
-        UpstreamError::FirstByte(_) => "the registry behind did not answer in time",
-        UpstreamError::Connection(_) => "the registry behind could not be reached",
-        UpstreamError::Body(_) => "the answer of the registry behind broke off",
-        UpstreamError::TooLarge(_) | UpstreamError::Request(_) => {
-            "the registry behind gave an unusable answer"
-        }
-    };
     retry(document(status, ErrorCode::Unsupported, message))
+}
+
+/// The client, if it is still there, sent less than it announced.
+fn request_body_error(error: &BodyError) -> Response<Body> {
+    if body::is_idle_timeout(error) {
+        let message = "the request body stopped coming";
+        return document(StatusCode::REQUEST_TIMEOUT, ErrorCode::SizeInvalid, message);
+    }
+    let message = "the request body broke off";
+    document(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid, message)
+}
+
+fn place_error(error: PlaceError) -> Response<Body> {
+    tracing::warn!(
+        error = &error as &dyn Error,
+        "regseal does not go where the registry behind sends"
+    );
+    let (status, code) = (StatusCode::BAD_GATEWAY, ErrorCode::Unsupported);
+    document(status, code, &error.to_string())
 }
 
 /// Whether something is signed could not be found out: not the same as unsigned.
@@ -304,6 +381,7 @@ fn detailed(
     message: &str,
     detail: Option<serde_json::Value>,
 ) -> Response<Body> {
+    tracing::Span::current().record(fields::OCI_ERROR_CODE, tracing::field::display(&code));
     let bytes = error_code::error_document(code, message, detail);
     let length = bytes.len();
     let mut response = Response::new(body::full(bytes));

@@ -10,28 +10,29 @@ use super::error::HandlerError;
 use super::manifest_push::Pushed;
 use super::{Handlers, unique};
 use crate::body::Body;
-use crate::oci::Digest;
+use crate::oci::companion_tag::referrers_tag;
+use crate::oci::{Digest, Tag};
 use crate::store::NewManifest;
 
 /// Entries that neither side has, after which an index is no list of referrers.
 const MOST_UNKNOWN: usize = 64;
 
 impl Handlers {
-    /// Absorbs an index pushed as the fallback tag of `subject`; `None` if it is something else with such a name.
+    /// Absorbs an index pushed as a fallback tag; `None` if it is something else with such a name. Of the subjects that
+    /// the tag may mean, those that have referrers already are `subjects`.
     pub(super) async fn absorb(
         &self,
         pushed: &Pushed<'_>,
-        subject: &Digest,
+        tag: &Tag,
+        subjects: &[Digest],
     ) -> Result<Option<Response<Body>>, HandlerError> {
         let permit = self.push_permit(pushed).await?;
         let writer = self.custody.writer(&permit);
-        let known: HashSet<Digest> = writer
-            .reader()
-            .referrers(subject)
-            .await?
-            .into_iter()
-            .map(|referrer| referrer.descriptor.digest)
-            .collect();
+        let mut known: HashSet<Digest> = HashSet::new();
+        for subject in subjects {
+            let referrers = writer.reader().referrers(subject).await?;
+            known.extend(referrers.into_iter().map(|found| found.descriptor.digest));
+        }
         let entries = unique(pushed.manifest.manifests.iter());
         let mut is_fallback = entries.is_empty();
         let mut unknown = 0;
@@ -55,9 +56,11 @@ impl Handlers {
                 }
                 continue;
             };
-            if manifest.subject.as_ref().map(|subject| &subject.digest) != Some(subject) {
+            let subject = manifest.subject.as_ref().map(|subject| &subject.digest);
+            let Some(subject) = subject.filter(|subject| referrers_tag(subject) == tag.as_str())
+            else {
                 return Ok(None);
-            }
+            };
             is_fallback = true;
             let found = NewManifest {
                 bytes,

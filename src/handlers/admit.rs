@@ -6,6 +6,7 @@ use http::Response;
 use http::header::WARNING;
 
 use super::Handlers;
+use super::aliases::is_second;
 use super::behind::Behind;
 use super::error::HandlerError;
 use super::gate::{quoted_warning, warning};
@@ -29,6 +30,13 @@ enum Passing {
     Quietly,
     Warned(Unsigned),
     Marked(Unsigned),
+}
+
+impl Admitted {
+    /// Of the tags that were asked for with a digest, those that the registry behind has set.
+    pub(super) fn retain(&mut self, set: &[Tag]) {
+        self.tags.retain(|tag, _| set.contains(tag));
+    }
 }
 
 impl Handlers {
@@ -91,6 +99,19 @@ impl Handlers {
             self.find_signatures(pushed.caller, pushed.name, &sha256)
                 .await;
             push = admission.push(asked, true, &behind).await?;
+        }
+        if push.decision != PushDecision::Admit && is_second(&pushed.digest) {
+            // The signatures of the name that it is pushed by are signatures of the same bytes.
+            self.find_signatures(pushed.caller, pushed.name, &pushed.digest)
+                .await;
+            let asked = PushAsked {
+                digest: &pushed.digest,
+                ..asked
+            };
+            let by_second = admission.push(asked, false, &behind).await?;
+            if by_second.decision == PushDecision::Admit {
+                push = by_second;
+            }
         }
         Ok(match push.decision {
             PushDecision::Admit | PushDecision::Allow(_) => Passing::Quietly,

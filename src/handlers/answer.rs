@@ -1,7 +1,9 @@
 //! Answers that regseal gives by itself.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, LOCATION};
+use http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH, LOCATION,
+};
 use http::{HeaderMap, Method, Response, StatusCode, request};
 
 use super::error::HandlerError;
@@ -73,6 +75,20 @@ pub(super) fn created(
     Ok(response.body(body::empty())?)
 }
 
+/// 201 for a blob that regseal has (end-11).
+pub(super) fn uploaded(
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> Result<Response<Body>, HandlerError> {
+    Ok(Response::builder()
+        .status(StatusCode::CREATED)
+        .header(LOCATION, format!("/v2/{repository}/blobs/{digest}"))
+        .header(CONTENT_DIGEST, digest.as_str())
+        .header(API_VERSION.0, API_VERSION.1)
+        .header(CONTENT_LENGTH, 0)
+        .body(body::empty())?)
+}
+
 /// 202 for a deletion (end-9).
 pub(super) fn deleted() -> Result<Response<Body>, HandlerError> {
     Ok(Response::builder()
@@ -80,6 +96,20 @@ pub(super) fn deleted() -> Result<Response<Body>, HandlerError> {
         .header(API_VERSION.0, API_VERSION.1)
         .header(CONTENT_LENGTH, 0)
         .body(body::empty())?)
+}
+
+/// Whether the client has the representation of this `ETag` (RFC 9110 section 13.1.2, weak comparison).
+pub(super) fn has_tagged(headers: &HeaderMap, etag: Option<&HeaderValue>) -> bool {
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    let Some(etag) = etag.and_then(|etag| etag.to_str().ok()).map(opaque) else {
+        return false;
+    };
+    headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|tag| opaque(tag) == etag)
 }
 
 pub(super) fn has_it(headers: &HeaderMap, digest: &Digest) -> bool {

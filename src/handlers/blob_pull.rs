@@ -10,9 +10,9 @@ use super::answer;
 use super::error::HandlerError;
 use super::gate_blob::{AskedBlob, Looked};
 use super::range::{self, Asked, Part};
+use super::unframed::verified;
 use super::{Handlers, Incoming};
 use crate::admission::Admission;
-use crate::auth::AuthError;
 use crate::body::{self, Body, BodyError};
 use crate::oci::{Digest, RepositoryName};
 use crate::route::Route;
@@ -52,7 +52,7 @@ impl Handlers {
             .await
         {
             // As for any other digest.
-            Err(AuthError::Hidden) => {
+            Err(error) if error.is_a_no() => {
                 return self.forward_blob(gate, route, incoming, name, digest).await;
             }
             decided => decided?,
@@ -147,7 +147,9 @@ impl Handlers {
             body,
             caller,
         } = incoming;
-        let mut response = self.send(route, &parts, &caller, body).await?;
+        let response = self.send(route, &parts, &caller, body).await?;
+        let response = self.followed(&parts, &caller, response).await?;
+        let mut response = verified(response, Some(digest.clone()));
         if let Some(admission) = gate.filter(|_| is_whole) {
             let asked = AskedBlob {
                 route,
@@ -163,6 +165,7 @@ impl Handlers {
         }
         if response.status().is_success() {
             self.custody.note_shown(name);
+            self.note_seen(&caller, name, digest).await;
         }
         Ok(self.relay(&parts, response))
     }

@@ -6,12 +6,12 @@ use http::{Method, Response, StatusCode};
 use super::answer;
 use super::error::HandlerError;
 use super::manifest_push::Pushed;
-use super::read_upstream::is_absence;
 use super::{CaptureMode, Handlers, unique};
 use crate::auth::{Permit, Push};
 use crate::body::Body;
 use crate::oci::{Descriptor, Digest, Tag};
 use crate::store::{Source, StoreError};
+use crate::upstream::answer::is_absence;
 
 /// Blobs of one manifest that are captured at once.
 const PARALLEL: usize = 8;
@@ -186,7 +186,7 @@ impl Handlers {
                     digest: digest.clone(),
                 });
             }
-            status => return Err(HandlerError::Undecided { status }),
+            status => return Err(HandlerError::undecided(status, response.headers())),
         }
         let limit = self.config.max_blob;
         match self

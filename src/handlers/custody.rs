@@ -64,6 +64,33 @@ impl Custody {
         }
     }
 
+    /// The other name of a digest: decides by which name a request is forwarded, never whether it is answered.
+    pub(super) async fn alias(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<Digest>, StoreError> {
+        self.store.alias(repository, digest).await
+    }
+
+    /// Whether there is any second name in the repository.
+    pub(super) async fn has_aliases(
+        &self,
+        repository: &RepositoryName,
+    ) -> Result<bool, StoreError> {
+        self.store.has_aliases(repository).await
+    }
+
+    /// Whether `tag` was set by a push by this very digest: decides by which of two names its manifest is called.
+    pub(super) async fn is_tagged(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        tag: &Tag,
+    ) -> Result<bool, StoreError> {
+        self.store.is_tagged(repository, digest, tag).await
+    }
+
     /// The registry behind has shown the repository to somebody.
     pub(super) fn note_shown(&self, repository: &RepositoryName) {
         self.store.note_shown(repository);
@@ -76,6 +103,15 @@ impl Custody {
         subject: &Digest,
     ) -> Result<bool, StoreError> {
         self.store.has_referrers(repository, subject).await
+    }
+
+    /// The subjects that have referrers and share a referrers tag that was cut, two at most: decides where a request goes.
+    pub(super) async fn subjects_of_cut_tag(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+    ) -> Result<Vec<Digest>, StoreError> {
+        self.store.subjects_of_cut_tag(repository, tag).await
     }
 
     /// Keeps the bytes of an upload that the registry behind has accepted from the caller; nobody can read them until
@@ -262,6 +298,55 @@ impl<'a> Writer<'a> {
         self.reader
             .store
             .append_tag(self.reader.repository, tag, new)
+            .await
+    }
+
+    /// Records two names of content that the registry behind has taken, both computed here.
+    pub(super) async fn put_alias(
+        &self,
+        alias: &Digest,
+        canonical: &Digest,
+    ) -> Result<(), StoreError> {
+        self.reader
+            .store
+            .put_alias(self.reader.repository, alias, canonical)
+            .await
+    }
+
+    pub(super) async fn forget_alias(
+        &self,
+        alias: &Digest,
+        canonical: &Digest,
+    ) -> Result<(), StoreError> {
+        self.reader
+            .store
+            .forget_alias(self.reader.repository, alias, canonical)
+            .await
+    }
+
+    /// Notes that a tag was set by a push by this digest.
+    pub(super) async fn note_tagged(&self, digest: &Digest, tag: &Tag) -> Result<(), StoreError> {
+        self.reader
+            .store
+            .note_tagged(self.reader.repository, digest, tag)
+            .await
+    }
+
+    /// Links a blob that is linked in a repository which the caller may read; `false` if it is lost there.
+    pub(super) async fn adopt(
+        &self,
+        source: &Permit<Pull>,
+        digest: &Digest,
+        media_type: &str,
+    ) -> Result<bool, StoreError> {
+        self.reader
+            .store
+            .adopt_blob(
+                source.repository(),
+                self.reader.repository,
+                digest,
+                media_type,
+            )
             .await
     }
 

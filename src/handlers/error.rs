@@ -5,23 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use thiserror::Error;
 
 use crate::admission::{AdmissionError, Unsigned};
 use crate::auth::AuthError;
-use crate::auth::caller::SeveralCredentials;
+use crate::auth::caller::CredentialError;
 use crate::auth::relay::RelayError;
 use crate::body::BodyError;
 use crate::oci::{Digest, ManifestError, RepositoryName, Tag};
 use crate::store::StoreError;
 use crate::upstream::UpstreamError;
+use crate::upstream::place::PlaceError;
 
 /// An error of a handler.
 #[derive(Debug, Error)]
 pub enum HandlerError {
-    /// More than one credential.
+    /// More than one credential, or one that cannot be passed on (400).
     #[error(transparent)]
-    Credentials(#[from] SeveralCredentials),
+    Credentials(#[from] CredentialError),
     /// The registry behind gave no permission.
     #[error(transparent)]
     Auth(#[from] AuthError),
@@ -36,6 +38,14 @@ pub enum HandlerError {
     Undecided {
         /// Its status.
         status: StatusCode,
+    },
+    /// The registry behind has no time for what regseal asked (429, 503).
+    #[error("the registry behind has no time: it answered {status}")]
+    Busy {
+        /// Its status.
+        status: StatusCode,
+        /// When to come again, in its own words.
+        retry_after: Option<HeaderValue>,
     },
     /// The store failed.
     #[error(transparent)]
@@ -76,6 +86,9 @@ pub enum HandlerError {
         /// The time it had.
         limit: Duration,
     },
+    /// `TOOMANYREQUESTS`: there is no room in memory for one more manifest (503).
+    #[error("too many manifests are read at the moment")]
+    NoRoom,
     /// `SIZE_INVALID`: the manifest is too large (413).
     #[error("the manifest is larger than {limit} bytes")]
     ManifestTooLarge {
@@ -107,6 +120,18 @@ pub enum HandlerError {
     /// `MANIFEST_INVALID`: a query names no tag.
     #[error("the query has an invalid tag")]
     QueryTag,
+    /// `MANIFEST_INVALID`: a push asks for more tags than one may (414).
+    #[error("a push sets at most {limit} tags")]
+    TooManyTags {
+        /// The limit.
+        limit: usize,
+    },
+    /// `BLOB_UPLOAD_INVALID`: a chunk does not begin where its session ends (416).
+    #[error("the chunk does not begin where the upload ends")]
+    ChunkOutOfOrder {
+        /// `Location` and `Range` of the session.
+        session: Box<HeaderMap>,
+    },
     /// `MANIFEST_BLOB_UNKNOWN`: the manifest names a blob that neither side has.
     #[error("blob {digest} of the manifest is unknown")]
     BlobOfManifestUnknown {
@@ -127,6 +152,18 @@ pub enum HandlerError {
     /// `BLOB_UNKNOWN`
     #[error("blob unknown")]
     BlobUnknown,
+    /// `NAME_UNKNOWN`: the client takes regseal for a mirror of another registry (404).
+    #[error("this is no mirror of {namespace}")]
+    Namespace {
+        /// The registry it means.
+        namespace: String,
+    },
+    /// `BLOB_UPLOAD_UNKNOWN`: an upload session that regseal did not hand out for this repository, or too long ago (404).
+    #[error("blob upload unknown: it has ended, or is of another repository")]
+    UploadUnknown,
+    /// The registry behind sends where regseal does not go (502).
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// `UNSUPPORTED`: the registry behind does not allow deletion (405).
     #[error("the registry behind does not allow deletion")]
     DeletionDisabled,
@@ -136,6 +173,19 @@ pub enum HandlerError {
     /// The answer could not be built from its parts.
     #[error(transparent)]
     Http(#[from] http::Error),
+}
+
+impl HandlerError {
+    /// An answer of the registry behind that is neither what was asked for nor an absence.
+    pub(super) fn undecided(status: StatusCode, headers: &HeaderMap) -> Self {
+        match status {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Self::Busy {
+                status,
+                retry_after: headers.get(RETRY_AFTER).cloned(),
+            },
+            _ => Self::Undecided { status },
+        }
+    }
 }
 
 impl From<AdmissionError> for HandlerError {

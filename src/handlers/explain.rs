@@ -7,7 +7,6 @@ use bytes::Bytes;
 use super::Handlers;
 use super::behind::Behind;
 use super::error::HandlerError;
-use super::read_upstream::content_type;
 use crate::admission::{Admission, ExplainAsked, Explanation};
 use crate::auth::Caller;
 use crate::oci::{Digest, ImageReference, Manifest};
@@ -89,7 +88,7 @@ impl Handlers {
             };
             return Ok(Found {
                 digest,
-                media_type: content_type(&answer),
+                media_type: answer.content_type().to_owned(),
                 bytes: answer.body,
             });
         }

@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue, IF_MATCH,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, TRANSFER_ENCODING,
-    WARNING,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPECT, HeaderValue,
+    IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
+    TRANSFER_ENCODING, WARNING,
 };
 use http::{Method, Response, StatusCode, request};
 
 use super::admit::is_own_name;
+use super::aliases::is_second;
 use super::answer;
 use super::behind::{Behind, size};
 use super::error::HandlerError;
@@ -19,7 +20,7 @@ use crate::auth::Caller;
 use crate::body::{self, Body};
 use crate::oci::{Digest, Manifest, Reference, RepositoryName, Tag, media_type};
 use crate::route::Route;
-use crate::upstream::client::Answer;
+use crate::upstream::Answer;
 
 /// What regseal adds where it shows what others must not see.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -32,6 +33,8 @@ pub(super) struct Served<'a> {
     pub(super) tag: Option<&'a Tag>,
     pub(super) media_type: &'a str,
     pub(super) bytes: &'a Bytes,
+    /// The digest it was asked for by, if that is not the canonical one; it is that of the bytes.
+    pub(super) second: Option<Digest>,
 }
 
 /// What is added to an answer that passes.
@@ -79,7 +82,9 @@ impl Handlers {
         } = incoming;
         let answer = self.read_whole(route, &parts, &caller).await?;
         let status = answer.parts.status;
-        self.authorizer.learn_pull(&caller, name, status).await;
+        self.authorizer
+            .learn_pull(&caller, name, status, &answer.parts.headers)
+            .await;
         if status == StatusCode::NOT_FOUND
             && let Reference::Digest(digest) = reference
             && let Some(kept) = self
@@ -97,14 +102,15 @@ impl Handlers {
             Reference::Digest(digest) if digest.matches(&answer.body) => digest.clone(),
             Reference::Digest(_) => return Err(HandlerError::Undecided { status }),
         };
-        let media_type = super::read_upstream::content_type(&answer);
+        let media_type = answer.content_type();
         let served = Served {
             parts: &parts,
             caller: &caller,
             name,
             tag,
-            media_type: &media_type,
+            media_type,
             bytes: &answer.body,
+            second: Some(digest.clone()).filter(is_second),
         };
         let passed = self.judge(admission, &served).await?;
         let mut response = self.answer_judged(&parts, &digest, answer);
@@ -147,6 +153,21 @@ impl Handlers {
                 .await;
             pull = admission.pull_again(asked, &behind).await?;
         }
+        if pull.decision != PullDecision::Allow
+            && let Some(second) = self.second_name(served, &sha256).await?
+        {
+            // What is said of one name of these bytes is said of the other: a signature, or the index that lists it.
+            self.find_signatures(served.caller, served.name, &second)
+                .await;
+            let asked = PullAsked {
+                digest: &second,
+                ..asked
+            };
+            let by_second = admission.pull(asked, &behind).await?;
+            if by_second.decision == PullDecision::Allow {
+                pull = by_second;
+            }
+        }
         let passed = match &pull.decision {
             PullDecision::Allow => Passed::default(),
             PullDecision::Warn(unsigned) => Passed {
@@ -171,6 +192,19 @@ impl Handlers {
                 .await;
         }
         Ok(passed)
+    }
+
+    /// The other digest of what is served, if anybody is known to use it.
+    async fn second_name(
+        &self,
+        served: &Served<'_>,
+        sha256: &Digest,
+    ) -> Result<Option<Digest>, HandlerError> {
+        if served.second.is_some() {
+            return Ok(served.second.clone());
+        }
+        let recorded = self.custody.alias(served.name, sha256).await?;
+        Ok(recorded.filter(|second| second.matches(served.bytes)))
     }
 
     /// Merges signatures that the registry behind has and that were not merged yet, as far as it answers.
@@ -215,7 +249,8 @@ impl Handlers {
                 .await?)
     }
 
-    /// What was refused at its push, to whoever may sign it.
+    /// What was refused at its push, to whoever may sign it. Where everybody may read, many clients give their name
+    /// only when they are asked for it: so they are, whether there is anything or not.
     pub(super) async fn show_kept(
         &self,
         admission: &Admission,
@@ -224,6 +259,9 @@ impl Handlers {
         name: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<Response<Body>>, HandlerError> {
+        if self.relay.keeps(name) {
+            self.authorizer.require_name(caller, name).await?;
+        }
         let Some(kept) = self.custody.kept(name, digest).await? else {
             return Ok(None);
         };
@@ -324,7 +362,9 @@ impl Handlers {
         if let Ok(value) = HeaderValue::from_str(digest.as_str()) {
             headers.insert(answer::CONTENT_DIGEST, value);
         }
-        if answer::has_it(&parts.headers, digest) {
+        let is_known = answer::has_it(&parts.headers, digest)
+            || answer::has_tagged(&parts.headers, headers.get(ETAG));
+        if is_known {
             answer.parts.status = StatusCode::NOT_MODIFIED;
             answer.parts.headers.remove(CONTENT_LENGTH);
             answer.parts.headers.remove(CONTENT_TYPE);

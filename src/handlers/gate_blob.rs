@@ -10,6 +10,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 
 use super::Handlers;
+use super::aliases::is_second;
 use super::error::HandlerError;
 use super::gate::{Served, own_media_type, whole};
 use crate::admission::Admission;
@@ -69,7 +70,7 @@ impl Handlers {
             StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 return Ok(Some(response));
             }
-            status => return Err(HandlerError::Undecided { status }),
+            status => return Err(HandlerError::undecided(status, response.headers())),
         }
         match self.look(asked.digest, response).await? {
             Looked::Plain(_) => Ok(None),
@@ -134,6 +135,7 @@ impl Handlers {
             tag: None,
             media_type: &own_media_type(bytes),
             bytes,
+            second: Some(asked.digest.clone()).filter(is_second),
         };
         self.judge(admission, &served).await.map(|_passed| ())
     }
@@ -163,13 +165,15 @@ impl Handlers {
                     if is_like_a_manifest(&bytes) {
                         return Ok(Looked::Manifest(bytes));
                     }
-                    self.plain_blobs.insert(digest.clone(), ()).await;
+                    // What is only said to be this content says nothing of it to others.
+                    if digest.matches(&bytes) {
+                        self.plain_blobs.insert(digest.clone(), ()).await;
+                    }
                     return Ok(Looked::Plain(body::full(bytes)));
                 }
             }
             is_small = read.len() <= limit;
         }
-        self.plain_blobs.insert(digest.clone(), ()).await;
         Ok(Looked::Plain(after(read.freeze(), body)))
     }
 }

@@ -3,10 +3,12 @@
 use bytes::Bytes;
 use http::{Response, StatusCode, request};
 
+use super::aliases::is_second;
 use super::answer;
 use super::error::HandlerError;
 use super::gate::{Passed, Served};
 use super::manifest_push::is_of_payloads;
+use super::unframed::verified;
 use super::upstream_referrers::FallbackTag;
 use super::{Handlers, Incoming};
 use crate::admission::is_marker;
@@ -36,6 +38,21 @@ impl Handlers {
                 Some(CompanionTag::Referrers(subject)) if self.config.absorb_fallback_tags => {
                     self.pull_fallback_tag(route, incoming, name, reference, &subject)
                         .await
+                }
+                Some(CompanionTag::CutReferrers(tag)) if self.config.absorb_fallback_tags => {
+                    match self
+                        .custody
+                        .subjects_of_cut_tag(name, &tag)
+                        .await?
+                        .as_slice()
+                    {
+                        [subject] => {
+                            self.pull_fallback_tag(route, incoming, name, reference, subject)
+                                .await
+                        }
+                        // Unknown, or of several: no list of one is shown as that of another.
+                        _ => self.pull_upstream(route, incoming, name, reference).await,
+                    }
                 }
                 Some(CompanionTag::Cosign(subject)) if self.config.absorb_cosign_tags => {
                     self.pull_cosign_tag(route, incoming, name, reference, tag, &subject)
@@ -78,7 +95,8 @@ impl Handlers {
                     self.authorizer
                         .pull_or_push(&incoming.caller, name, link.subject.as_ref());
                 let permit = match permit.await {
-                    Err(AuthError::Hidden) => {
+                    // As for any other digest.
+                    Err(error) if error.is_a_no() => {
                         return self.pull_upstream(route, incoming, name, reference).await;
                     }
                     decided => decided?,
@@ -154,6 +172,7 @@ impl Handlers {
                 tag: None,
                 media_type: &link.media_type,
                 bytes: &bytes,
+                second: Some(digest.clone()).filter(is_second),
             };
             passed = self.judge(admission, &served).await?;
         }
@@ -216,11 +235,8 @@ impl Handlers {
             }
             FallbackTag::List | FallbackTag::Absent => {}
         }
-        let descriptors: Vec<_> = referrers
-            .into_iter()
-            .map(|referrer| referrer.descriptor)
-            .collect();
-        let bytes = Bytes::from(image_index::encode(&descriptors));
+        let descriptors = referrers.iter().map(|referrer| &referrer.descriptor);
+        let bytes = Bytes::from(image_index::encode(descriptors));
         let digest = self
             .custody
             .reader(&permit)
@@ -295,7 +311,12 @@ impl Handlers {
             .send(route, &incoming.parts, &incoming.caller, incoming.body)
             .await?;
         self.authorizer
-            .learn_pull(&incoming.caller, name, response.status())
+            .learn_pull(
+                &incoming.caller,
+                name,
+                response.status(),
+                response.headers(),
+            )
             .await;
         if response.status() == StatusCode::NOT_FOUND
             && let Some(admission) = self.admission(name)
@@ -307,8 +328,18 @@ impl Handlers {
                 return Ok(kept);
             }
         }
+        let response = self
+            .followed(&incoming.parts, &incoming.caller, response)
+            .await?;
         let is_shown = response.status().is_success();
         let named = response.headers().get(answer::CONTENT_DIGEST).cloned();
+        let expected = match reference {
+            Reference::Digest(digest) => Some(digest.clone()),
+            Reference::Tag(_) => named
+                .as_ref()
+                .and_then(|named| named.to_str().ok()?.parse().ok()),
+        };
+        let response = verified(response, expected);
         let mut response = self.relay(&incoming.parts, response);
         if is_shown {
             self.custody.note_shown(name);

@@ -8,16 +8,20 @@ use http::{Response, StatusCode, request};
 
 use super::answer::OCI_SUBJECT;
 use super::error::HandlerError;
-use super::{Handlers, Incoming};
+use super::{Handlers, Incoming, aliases};
 use crate::admission::{self, Form};
 use crate::auth::{Caller, Permit, Push};
-use crate::body::{self, Body, ReadError};
+use crate::body::{self, Body, ReadError, RoomError};
+use crate::oci::signature_form;
+pub(super) use crate::oci::signature_form::{
+    is_cosign_manifest, is_of_payloads, is_what_its_tag_says,
+};
 use crate::oci::{
-    CompanionTag, Digest, Manifest, ManifestKind, Reference, RepositoryName, Tag, media_type,
+    CompanionTag, Digest, Manifest, ManifestKind, Reference, RepositoryName, media_type,
 };
 use crate::route::{Route, query};
 use crate::store::{NewManifest, Source};
-use crate::upstream::client::Answer;
+use crate::upstream::Answer;
 
 /// The waits before a referrer is indexed that could not be at once.
 const RETRIES: [Duration; 8] = [
@@ -61,6 +65,11 @@ impl Pushed<'_> {
     pub(super) fn is_by_digest(&self) -> bool {
         matches!(self.reference, Reference::Digest(_))
     }
+
+    /// Whether sending it twice does what sending it once does. Between the two another push may have set a tag.
+    fn is_repeatable(&self) -> bool {
+        self.is_by_digest() && query::first(&self.parts.uri, "tag").is_none()
+    }
 }
 
 impl Handlers {
@@ -72,10 +81,13 @@ impl Handlers {
         reference: &Reference,
     ) -> Result<Response<Body>, HandlerError> {
         let Incoming {
-            parts,
+            mut parts,
             body,
             caller,
         } = incoming;
+        let tags = self.take_tags(&mut parts, reference)?;
+        // Before the body is read.
+        self.authorizer.require_name(&caller, name).await?;
         let bytes = self.read_manifest(&parts, body).await?;
         let digest = match reference {
             Reference::Tag(_) => Digest::sha256(&bytes),
@@ -83,7 +95,7 @@ impl Handlers {
             Reference::Digest(digest)
                 if digest.hasher().is_none()
                     && self.admission(name).is_some()
-                    && query::first(&parts.uri, "tag").is_some() =>
+                    && !tags.is_empty() =>
             {
                 return Err(HandlerError::QueryTag);
             }
@@ -119,9 +131,12 @@ impl Handlers {
         if let Some(answer) = self.push_companion_tag(&pushed).await? {
             return Ok(answer);
         }
-        let admitted = self.admit(&pushed).await?;
+        let mut admitted = self.admit(&pushed).await?;
         let mut response = self.push_admitted(&pushed).await?;
         if response.status().is_success() {
+            if !tags.is_empty() {
+                admitted.retain(&self.set_tags(&pushed, &tags, &mut response).await);
+            }
             self.admitted(&pushed, admitted, &mut response).await?;
         }
         Ok(response)
@@ -174,12 +189,15 @@ impl Handlers {
         let Reference::Tag(tag) = pushed.reference else {
             return Ok(None);
         };
+        let is_list =
+            self.config.absorb_fallback_tags && pushed.manifest.kind == ManifestKind::Index;
         match CompanionTag::parse(tag) {
-            Some(CompanionTag::Referrers(subject))
-                if self.config.absorb_fallback_tags
-                    && pushed.manifest.kind == ManifestKind::Index =>
-            {
-                self.absorb(pushed, &subject).await
+            Some(CompanionTag::Referrers(subject)) if is_list => {
+                self.absorb(pushed, tag, &[subject]).await
+            }
+            Some(CompanionTag::CutReferrers(tag)) if is_list => {
+                let subjects = self.custody.subjects_of_cut_tag(pushed.name, &tag).await?;
+                self.absorb(pushed, &tag, &subjects).await
             }
             Some(CompanionTag::Cosign(subject))
                 if self.config.absorb_cosign_tags
@@ -285,14 +303,50 @@ impl Handlers {
     pub(super) async fn push_upstream(&self, pushed: &Pushed<'_>) -> Result<Answer, HandlerError> {
         self.restore_upstream(pushed.caller, pushed.name, &pushed.manifest)
             .await?;
-        self.send_bytes(
-            pushed.route,
-            pushed.parts,
-            pushed.caller,
-            &pushed.bytes,
-            pushed.is_by_digest(),
-        )
-        .await
+        let again = pushed.is_repeatable();
+        match pushed.reference {
+            Reference::Digest(named) if aliases::is_second(named) => {
+                self.push_by_second_name(pushed, named).await
+            }
+            Reference::Digest(_) | Reference::Tag(_) => {
+                self.send_to(pushed, pushed.route, again).await
+            }
+        }
+    }
+
+    async fn send_to(
+        &self,
+        pushed: &Pushed<'_>,
+        route: &Route,
+        again: bool,
+    ) -> Result<Answer, HandlerError> {
+        let (parts, caller) = (pushed.parts, pushed.caller);
+        self.send_bytes(route, parts, caller, &pushed.bytes, again)
+            .await
+    }
+
+    /// By the name it is pushed by, or, where the registry behind does not take that, by the canonical one; then both
+    /// names are recorded before the push is acknowledged.
+    async fn push_by_second_name(
+        &self,
+        pushed: &Pushed<'_>,
+        named: &Digest,
+    ) -> Result<Answer, HandlerError> {
+        let answer = self.send_to(pushed, pushed.route, false).await?;
+        if !is_refused_for_its_kind(&answer) {
+            return Ok(answer);
+        }
+        let canonical = Digest::sha256(&pushed.bytes);
+        let name = pushed.name;
+        let route = Route::ManifestPush(name.clone(), Reference::Digest(canonical.clone()));
+        let mut answer = self.send_to(pushed, &route, pushed.is_repeatable()).await?;
+        let status = answer.parts.status;
+        if status.is_success() {
+            self.record_alias(pushed.caller, name, status, (named, &canonical))
+                .await?;
+            aliases::name_created(&mut answer.parts.headers, (name, "manifests", named))?;
+        }
+        Ok(answer)
     }
 
     async fn read_manifest(
@@ -309,67 +363,22 @@ impl Handlers {
         if announced.is_some_and(|length| length > limit) {
             return Err(too_large);
         }
+        self.upstream.expect_place()?;
         let time = self.config.manifest_time;
-        match tokio::time::timeout(time, body::read(body, limit)).await {
+        match tokio::time::timeout(time, self.config.room.read(body, limit)).await {
             Ok(Ok(bytes)) => Ok(bytes),
-            Ok(Err(ReadError::TooLarge)) => Err(too_large),
-            Ok(Err(ReadError::Broken(error))) => Err(HandlerError::RequestBody(error)),
+            Ok(Err(RoomError::Body(ReadError::TooLarge))) => Err(too_large),
+            Ok(Err(RoomError::Full)) => Err(HandlerError::NoRoom),
+            Ok(Err(RoomError::Body(ReadError::Broken(error)))) => {
+                Err(HandlerError::RequestBody(error))
+            }
             Err(_) => Err(HandlerError::ManifestTooSlow { limit: time }),
         }
     }
 
-    /// A signature is what its artifact type says only if it has no parts of an image.
     fn is_signature(&self, manifest: &Manifest) -> bool {
-        self.is_signature_type(manifest.effective_artifact_type())
-            && matches!(manifest.kind, ManifestKind::Image | ManifestKind::Artifact)
-            && manifest
-                .layers
-                .iter()
-                .all(|layer| !is_image_layer(&layer.media_type))
-            && manifest
-                .config
-                .as_ref()
-                .is_none_or(|config| config.media_type != media_type::IMAGE_CONFIG)
+        signature_form::is_signature(manifest, &self.config.artifact_types)
     }
-}
-
-/// What cosign writes under `.sig`, `.att` and `.sbom`: an image manifest without layers of a file system.
-pub(super) fn is_cosign_manifest(manifest: &Manifest) -> bool {
-    manifest.kind == ManifestKind::Image
-        && manifest.subject.is_none()
-        && manifest
-            .layers
-            .iter()
-            .all(|layer| !is_image_layer(&layer.media_type))
-}
-
-/// Whether all layers are payloads of cosign signatures, which no client unpacks.
-pub(super) fn is_of_payloads(manifest: &Manifest) -> bool {
-    let mut layers = manifest.layers.iter();
-    !manifest.layers.is_empty()
-        && layers.all(|layer| layer.media_type == media_type::SIMPLE_SIGNING)
-}
-
-/// What is exempt from the policy under a cosign tag: the layers are those of that tag, and nothing else.
-pub(super) fn is_what_its_tag_says(tag: &Tag, manifest: &Manifest) -> bool {
-    let all = |wanted: &str| {
-        let mut layers = manifest.layers.iter();
-        !manifest.layers.is_empty() && layers.all(|layer| layer.media_type == wanted)
-    };
-    match tag.as_str().rsplit_once('.') {
-        Some((_, "sig")) => is_of_payloads(manifest),
-        Some((_, "att")) => all(media_type::DSSE_ENVELOPE),
-        // cosign's `attach sbom` writes one document, of many types.
-        Some((_, "sbom")) => manifest.layers.len() == 1,
-        _ => false,
-    }
-}
-
-/// Layers of a file system, and what docker takes for one: any type of OCI's images or its own.
-fn is_image_layer(media_type: &str) -> bool {
-    media_type.starts_with("application/vnd.oci.image.")
-        || media_type.starts_with("application/vnd.docker.")
-        || media_type.contains(".tar")
 }
 
 /// The statuses with which registries refuse a type that they do not know or a subject that is absent.

@@ -42,13 +42,16 @@ impl Handlers {
         };
         let marked = Reference::Digest(digest);
         let route = Route::ManifestPull(name.clone(), marked.clone());
-        match self.gate(name) {
+        let named = match self.gate(name) {
             Some(gate) => {
                 self.pull_judged(gate, &route, again, name, &marked, Some(&tag))
-                    .await
+                    .await?
             }
-            None => self.pull_upstream(&route, again, name, &marked).await,
-        }
+            None => self.pull_upstream(&route, again, name, &marked).await?,
+        };
+        // Whoever may not read it is not told what it is.
+        let is_shown = named.status().is_success() || named.status() == StatusCode::NOT_MODIFIED;
+        Ok(if is_shown { named } else { response })
     }
 
     /// What is marked is served with a warning, also where no rule is about reads.

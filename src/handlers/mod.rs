@@ -5,32 +5,47 @@
 
 mod absorb;
 mod admit;
+mod aliases;
 mod answer;
 mod behind;
 mod blob_pull;
 mod blob_upload;
 mod capture;
+mod chunk_order;
 mod custody;
 mod document;
 mod error;
 mod explain;
 mod gate;
 mod gate_blob;
+mod hashing;
+mod hidden_tags;
 mod manifest_delete;
 mod manifest_pull;
 mod manifest_push;
 mod marker;
+mod mount;
+mod namespace;
 mod passthrough;
 mod range;
 mod read_upstream;
+mod redirect;
 mod referrers;
 mod restore;
 mod subjects;
+mod tag_delete;
+mod tag_params;
 mod tags_list;
+mod teach;
 mod tee;
+mod unframed;
+mod upload_answer;
+mod upload_session;
 mod upstream_referrers;
+mod whole_upload;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -39,20 +54,30 @@ use moka::future::Cache;
 
 use crate::admission::{Admission, Described};
 use crate::auth::{Authorizer, Caller, Relay};
-use crate::body::{self, Body};
-use crate::oci::{Descriptor, Digest, RepositoryName};
+use crate::body::{self, Body, Room};
+use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
 use crate::route::Route;
 use crate::store::{OnSubjectDelete, SignatureStore};
 use crate::upstream::Upstream;
 
 use custody::Custody;
 pub use error::{Denied, HandlerError};
+use mount::Seen;
+use namespace::OCI_NAMESPACE;
+pub use redirect::Redirects;
+pub use upload_session::{ForeignUploads, UploadSessions};
 use upstream_referrers::UpstreamReferrers;
 
 /// Bytes of descriptions kept in memory, about: an index may list many thousands.
 const DESCRIBED: u64 = 16 << 20;
 /// Facts about content of the registry behind that are remembered at most.
 const REMEMBERED: u64 = 100_000;
+
+/// A tag list that has to be changed here is read whole up to this many bytes.
+const LIST_LIMIT: usize = 32 << 20;
+
+/// How long it is believed that a repository has no second names; what another replica records is seen after that.
+const ALIASED: Duration = Duration::from_secs(2);
 
 /// What is captured, and the bounds of what is read into memory.
 #[derive(Clone, Debug)]
@@ -69,16 +94,26 @@ pub struct Config {
     pub absorb_fallback_tags: bool,
     /// Whether cosign's `.sig`, `.att` and `.sbom` tags are captured.
     pub absorb_cosign_tags: bool,
+    /// How long what the registry behind lists itself is believed.
+    pub refresh: Duration,
     /// What becomes of the referrers of a subject that is deleted.
     pub on_subject_delete: OnSubjectDelete,
     /// The largest manifest, in bytes.
     pub max_manifest: usize,
+    /// Memory for manifests that are read whole, all together.
+    pub room: Room,
+    /// Memory for uploads that are kept for a manifest to claim, until they are stored.
+    pub staging_room: Room,
+    /// Whether tags are deleted where the registry behind deletes by digest only.
+    pub mend_tag_delete: bool,
     /// How long a manifest may take to come.
     pub manifest_time: Duration,
-    /// Scheme that clients use.
-    pub public_scheme: &'static str,
     /// Host, and perhaps port, that clients use, where it is configured.
     pub public_authority: Option<String>,
+    /// Who follows redirects of blobs and manifests.
+    pub redirects: Redirects,
+    /// Hosts by which clients of a mirror know the registry, beside its own.
+    pub namespaces: Vec<String>,
 }
 
 /// Where captured manifests go.
@@ -100,6 +135,7 @@ pub struct Handlers {
     authorizer: Arc<Authorizer>,
     relay: Arc<Relay>,
     custody: Custody,
+    sessions: UploadSessions,
     upstream_referrers: UpstreamReferrers,
     /// Judges pushes and pulls; without it everything passes.
     admission: Option<Admission>,
@@ -109,6 +145,12 @@ pub struct Handlers {
     texts: Cache<Digest, bool>,
     /// Blobs that were seen to be no manifests.
     plain_blobs: Cache<Digest, ()>,
+    /// Where callers have seen blobs.
+    seen: Seen,
+    /// Whether repositories have second names, as of a moment ago.
+    aliased: Cache<RepositoryName, bool>,
+    /// The registry behind does not find a manifest by the name of a blob.
+    keeps_manifests_apart: Arc<AtomicBool>,
 }
 
 /// A request with its caller.
@@ -138,15 +180,17 @@ impl Handlers {
         authorizer: Authorizer,
         relay: Arc<Relay>,
         store: Arc<SignatureStore>,
+        sessions: UploadSessions,
         admission: Option<Admission>,
     ) -> Self {
         Self {
+            upstream_referrers: UpstreamReferrers::new(config.refresh),
             config: Arc::new(config),
             upstream,
             authorizer: Arc::new(authorizer),
             relay,
             custody: Custody::new(store),
-            upstream_referrers: UpstreamReferrers::default(),
+            sessions,
             admission,
             described: Cache::builder()
                 .max_capacity(DESCRIBED)
@@ -156,6 +200,12 @@ impl Handlers {
                 .build(),
             texts: Cache::new(REMEMBERED),
             plain_blobs: Cache::new(REMEMBERED),
+            seen: Seen::default(),
+            aliased: Cache::builder()
+                .max_capacity(REMEMBERED)
+                .time_to_live(ALIASED)
+                .build(),
+            keeps_manifests_apart: Arc::default(),
         }
     }
 
@@ -178,25 +228,47 @@ impl Handlers {
     ) -> Result<Response<Body>, HandlerError> {
         let (mut parts, body) = request.into_parts();
         let wrapping = self.relay.wrapping();
-        let caller = Caller::of(&parts, self.config.public_scheme, wrapping)?;
+        let caller = Caller::of(&parts, wrapping)?;
         caller.set_authorization(&mut parts.headers);
+        let is_of_the_api = !matches!(route, Route::Passthrough | Route::Token);
+        let namespace = if is_of_the_api {
+            self.take_namespace(&mut parts)?
+        } else {
+            None
+        };
         let incoming = Incoming {
             parts,
             body,
             caller,
         };
+        let mut response = self.answer(route, incoming).await?;
+        let namespace = namespace.map(|namespace| (OCI_NAMESPACE, namespace));
+        response.headers_mut().extend(namespace);
+        Ok(response)
+    }
+
+    async fn answer(
+        &self,
+        route: &Route,
+        incoming: Incoming,
+    ) -> Result<Response<Body>, HandlerError> {
         match route {
-            Route::Version | Route::Passthrough | Route::BlobDelete(..) => {
+            Route::Version | Route::Passthrough => {
                 self.forward(route, &incoming.parts, &incoming.caller, incoming.body)
                     .await
             }
             Route::Token => self.token(incoming).await,
             Route::TagsList(name) => self.tags_list(route, incoming, name).await,
-            Route::BlobPull(name, digest) => self.blob_pull(route, incoming, name, digest).await,
+            Route::BlobPull(..) | Route::ManifestPull(..) => self.pull(route, incoming).await,
+            Route::BlobDelete(name, digest)
+            | Route::ManifestDelete(name, Reference::Digest(digest)) => {
+                self.delete_by_digest(route, incoming, name, digest).await
+            }
             Route::UploadStart(name) => self.upload_start(route, incoming, name).await,
             Route::Upload(name, step) => self.upload(route, incoming, name, *step).await,
-            Route::ManifestPull(name, reference) => {
-                self.manifest_pull(route, incoming, name, reference).await
+            Route::SealedUpload(name, step, sealed) => {
+                self.sealed_upload(route, incoming, name, *step, sealed)
+                    .await
             }
             Route::ManifestPush(name, reference) => {
                 self.manifest_push(route, incoming, name, reference).await
@@ -217,11 +289,6 @@ impl Handlers {
         } = incoming;
         let exchange = self.relay.exchange(&parts, body, &caller, &self.authorizer);
         Ok(Box::pin(exchange).await?)
-    }
-
-    /// Whether the artifact type of a manifest is one of a signature.
-    fn is_signature_type(&self, artifact_type: Option<&str>) -> bool {
-        artifact_type.is_some_and(|is| self.config.artifact_types.iter().any(|listed| listed == is))
     }
 }
 

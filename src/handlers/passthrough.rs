@@ -1,17 +1,21 @@
 //! Forwarding: streams both ways, changes only what belongs to this hop.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, HeaderValue, LINK, LOCATION};
-use http::uri::PathAndQuery;
+use http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderValue, LINK, LOCATION, RANGE,
+};
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, Request, Response, StatusCode, Uri, request};
 
 use super::Handlers;
+use super::answer::CONTENT_DIGEST;
 use super::error::HandlerError;
 use crate::auth::Caller;
 use crate::body::{self, Body};
-use crate::route::Route;
-use crate::upstream::client::Answer;
-use crate::upstream::headers;
+use crate::route::{Route, UploadStep};
+use crate::upstream::Answer;
+use crate::upstream::place::{Place, same_host};
+use crate::upstream::{expect, headers};
 
 /// Answers to forwarded manifests are read up to here: they are short.
 const ANSWER_LIMIT: usize = 1 << 20;
@@ -29,7 +33,8 @@ impl Handlers {
         Ok(self.relay(parts, response))
     }
 
-    /// Sends the request on; the answer is the registry's own.
+    /// Sends the request on; the answer is the registry's own. A request on an upload session goes where the registry
+    /// has said, which may be another host.
     pub(super) async fn send(
         &self,
         route: &Route,
@@ -37,19 +42,29 @@ impl Handlers {
         caller: &Caller,
         body: Body,
     ) -> Result<Response<Body>, HandlerError> {
-        let mut request = Request::builder()
-            .method(parts.method.clone())
-            .uri(forwarded_uri(route, &parts.uri)?)
-            .body(body)?;
-        let headers = request.headers_mut();
-        headers.clone_from(&parts.headers);
-        headers::prepare_request(headers);
-        headers.extend(caller.forwarded().iter().cloned());
-        Ok(self.upstream.send(request).await?)
+        let mut request = Request::new(body);
+        *request.method_mut() = parts.method.clone();
+        *request.headers_mut() = headers_to_forward(parts, caller);
+        if expects_continue(&parts.headers) {
+            request = expect::pass_on(request);
+        }
+        let place = match parts.extensions.get::<Place>() {
+            Some(place) => with_query(place, parts.uri.query())?,
+            None => Place::Own(forwarded_path(route, &parts.uri)?),
+        };
+        let mut response = if may_copy(route) {
+            self.upstream.complete(&place, request).await?
+        } else {
+            self.upstream.send_to(&place, request).await?
+        };
+        if let Place::Elsewhere(_) = place {
+            of_another_host(&mut response)?;
+        }
+        decided(response)
     }
 
     /// Sends a body that is in memory and reads the whole answer. `again` says whether a second try can do no harm
-    /// where the first ended without an answer or, by a race in old registries, with a wrong one.
+    /// where the connection ended without an answer or, by a race in old registries, the first had a wrong one.
     pub(super) async fn send_bytes(
         &self,
         route: &Route,
@@ -58,17 +73,20 @@ impl Handlers {
         bytes: &Bytes,
         again: bool,
     ) -> Result<Answer, HandlerError> {
-        let once = || async {
-            let response = self
-                .send(route, parts, caller, body::full(bytes.clone()))
-                .await?;
+        let sent = |again| async move {
+            let mut request = Request::new(bytes.clone());
+            *request.method_mut() = parts.method.clone();
+            *request.headers_mut() = headers_to_forward(parts, caller);
+            *request.uri_mut() = Uri::from(forwarded_path(route, &parts.uri)?);
+            let response = self.upstream.send_bytes(request, again).await?;
+            let response = decided(response)?;
             Ok::<_, HandlerError>(self.upstream.collect(response, ANSWER_LIMIT).await?)
         };
-        match once().await {
-            Err(HandlerError::Upstream(_)) if again => once().await,
-            Ok(answer) if again && answer.parts.status == StatusCode::BAD_REQUEST => once().await,
-            first => first,
+        let answer = sent(again).await?;
+        if again && answer.parts.status == StatusCode::BAD_REQUEST {
+            return sent(false).await;
         }
+        Ok(answer)
     }
 
     /// Makes the registry's answer an answer of this server.
@@ -77,14 +95,22 @@ impl Handlers {
         request: &request::Parts,
         mut response: Response<Body>,
     ) -> Response<Body> {
-        let own_authority = request
-            .headers
-            .get(HOST)
-            .and_then(|host| host.to_str().ok());
         let headers = response.headers_mut();
         headers::remove_hop_by_hop(headers);
-        self.localise(headers, own_authority);
+        self.localise(headers, request);
         response
+    }
+
+    /// What the registry behind may call itself in an answer, beside its own host: what it was told of this server.
+    pub(super) fn names<'a>(
+        &'a self,
+        request: &'a request::Parts,
+    ) -> impl Iterator<Item = &'a str> + Clone {
+        let host = request.headers.get(HOST);
+        let host = host.and_then(|host| host.to_str().ok());
+        let authority = request.uri.authority().map(Authority::as_str);
+        let public = self.config.public_authority.as_deref();
+        host.into_iter().chain(authority).chain(public)
     }
 
     /// As [`Self::relay`], of an answer in memory.
@@ -97,9 +123,11 @@ impl Handlers {
 
     /// `Location` and `Link` that point to the registry behind, or to this server under whatever scheme the registry
     /// believes, become relative; those that point elsewhere stay.
-    fn localise(&self, headers: &mut HeaderMap, own_authority: Option<&str>) {
+    fn localise(&self, headers: &mut HeaderMap, request: &request::Parts) {
         let is_ours = |authority: &str| {
-            authority == self.upstream.authority() || Some(authority) == own_authority
+            let mut names = self.names(request);
+            same_host(authority, self.upstream.authority().as_str())
+                || names.any(|name| same_host(authority, name))
         };
         if let Some(location) = headers.get(LOCATION).and_then(|value| value.to_str().ok())
             && let Some(value) =
@@ -125,15 +153,97 @@ impl Handlers {
     }
 }
 
-fn forwarded_uri(route: &Route, uri: &Uri) -> Result<Uri, http::Error> {
+/// The headers of a client's request as the registry behind gets them.
+pub(super) fn headers_to_forward(parts: &request::Parts, caller: &Caller) -> HeaderMap {
+    let mut headers = parts.headers.clone();
+    headers::prepare_request(&mut headers);
+    headers.extend(caller.forwarded().iter().cloned());
+    headers
+}
+
+/// What another host says is about the upload, and nothing that a client would take for the registry's own word: no
+/// challenge, no cookie.
+fn of_another_host(response: &mut Response<Body>) -> Result<(), HandlerError> {
+    let status = response.status();
+    if matches!(
+        status,
+        StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+    ) {
+        return Err(HandlerError::Undecided { status });
+    }
+    let mut said = std::mem::take(response.headers_mut());
+    for name in [
+        CONTENT_DIGEST,
+        CONTENT_LENGTH,
+        CONTENT_TYPE,
+        LOCATION,
+        RANGE,
+    ] {
+        if let Some(value) = said.remove(&name) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    Ok(())
+}
+
+/// Nobody has asked for another protocol.
+fn decided(response: Response<Body>) -> Result<Response<Body>, HandlerError> {
+    match response.status() {
+        status if status.is_informational() => Err(HandlerError::Undecided { status }),
+        _ => Ok(response),
+    }
+}
+
+/// Whether some registries copy a whole blob before they answer: at the end of an upload, and where they mount.
+fn may_copy(route: &Route) -> bool {
+    match route {
+        Route::UploadStart(_) => true,
+        Route::Upload(_, step) | Route::SealedUpload(_, step, _) => *step == UploadStep::Finish,
+        Route::Version
+        | Route::Token
+        | Route::Passthrough
+        | Route::TagsList(_)
+        | Route::BlobPull(..)
+        | Route::BlobDelete(..)
+        | Route::ManifestPull(..)
+        | Route::ManifestPush(..)
+        | Route::ManifestDelete(..)
+        | Route::Referrers(..) => false,
+    }
+}
+
+fn expects_continue(headers: &HeaderMap) -> bool {
+    let expectation = headers.get(EXPECT).map(HeaderValue::as_bytes);
+    expectation.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// The place with the client's query behind its own.
+fn with_query(place: &Place, query: Option<&str>) -> Result<Place, http::Error> {
+    let Some(query) = query.filter(|query| !query.is_empty()) else {
+        return Ok(place.clone());
+    };
+    let joined = |text: String, has_query: bool| {
+        let mark = if has_query { '&' } else { '?' };
+        format!("{text}{mark}{query}")
+    };
+    Ok(match place {
+        Place::Own(path) => Place::Own(joined(path.to_string(), path.query().is_some()).parse()?),
+        Place::Elsewhere(uri) => {
+            Place::Elsewhere(joined(uri.to_string(), uri.query().is_some()).parse()?)
+        }
+    })
+}
+
+fn forwarded_path(route: &Route, uri: &Uri) -> Result<PathAndQuery, http::Error> {
     let path = route
         .canonical_path()
         .unwrap_or_else(|| uri.path().to_owned());
-    let path_and_query: PathAndQuery = match uri.query() {
+    Ok(match uri.query() {
         Some(query) => format!("{path}?{query}").parse()?,
         None => path.parse()?,
-    };
-    Ok(Uri::from(path_and_query))
+    })
 }
 
 /// Path and query of an absolute location, verbatim: upload state in queries is signed by its registry.

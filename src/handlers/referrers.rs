@@ -1,5 +1,7 @@
 //! end-12: the Referrers API (distribution-spec "Listing Referrers").
 
+use std::fmt;
+
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LINK, WARNING};
 use http::{Method, Response, Uri};
 
@@ -8,7 +10,7 @@ use super::{Handlers, Incoming};
 use crate::auth::{AuthError, Caller, Permit, Pull};
 use crate::body::{self, Body};
 use crate::clock::UnixMillis;
-use crate::oci::{Descriptor, Digest, RepositoryName, image_index, media_type};
+use crate::oci::{Digest, RepositoryName, image_index, media_type};
 use crate::route::query;
 use crate::store::Referrer;
 
@@ -52,8 +54,7 @@ impl Handlers {
         if is_partial {
             response = response.header(WARNING, PARTIAL);
         }
-        if let Some(next) = page.next {
-            let query = asked.next_query(&next);
+        if let Some(query) = page.next {
             response = response.header(
                 LINK,
                 format!("</v2/{name}/referrers/{subject}?{query}>; rel=\"next\""),
@@ -89,30 +90,33 @@ impl Handlers {
     }
 }
 
-/// The query of a request.
+/// The query of a request: what is asked for, and which part of the list.
 struct Asked {
     artifact_types: Vec<String>,
     after: Option<Cursor>,
+    /// Where the list ended when its first page was made: what was added since, perhaps what has been on an earlier page
+    /// and was deleted and pushed again, is for whoever begins anew.
+    until: Option<Cursor>,
 }
 
 /// The place of a referrer in the order of a list: time, then digest.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Cursor {
     time: UnixMillis,
     digest: Digest,
 }
 
-/// One answer: an encoded index, and where the next one begins.
+/// One answer: an encoded index, and the query for the next one.
 struct Page {
     body: Vec<u8>,
-    next: Option<Cursor>,
+    next: Option<String>,
 }
 
 impl Asked {
     fn of(uri: &Uri) -> Result<Self, HandlerError> {
-        let after = match query::first(uri, "after") {
-            Some(text) => Some(Cursor::parse(&text).ok_or(HandlerError::Cursor)?),
-            None => None,
+        let cursor = |name| match query::first(uri, name) {
+            Some(text) => Cursor::parse(&text).ok_or(HandlerError::Cursor).map(Some),
+            None => Ok(None),
         };
         let artifact_types = query::values(uri, "artifactType")
             .filter(|value| !value.is_empty())
@@ -120,46 +124,53 @@ impl Asked {
             .collect();
         Ok(Self {
             artifact_types,
-            after,
+            after: cursor("after")?,
+            until: cursor("until")?,
         })
     }
 
     fn wants(&self, referrer: &Referrer) -> bool {
         let of_type = |wanted: &String| referrer.descriptor.artifact_type.as_ref() == Some(wanted);
+        let place = (referrer.time, &referrer.descriptor.digest);
         (self.artifact_types.is_empty() || self.artifact_types.iter().any(of_type))
-            && self.after.as_ref().is_none_or(|after| {
-                (referrer.time, &referrer.descriptor.digest) > (after.time, &after.digest)
-            })
+            && self
+                .after
+                .as_ref()
+                .is_none_or(|after| place > after.place())
+            && self
+                .until
+                .as_ref()
+                .is_none_or(|until| place <= until.place())
     }
 
     /// As many referrers as fit; one that alone is too large still has a page, or nothing behind it could be read.
     fn page(&self, referrers: &[Referrer]) -> Page {
-        let mut descriptors: Vec<Descriptor> = Vec::new();
-        let mut length = image_index::EMPTY_LENGTH;
-        let mut next = None;
+        let mut index = image_index::Encoder::new(PAGE_LIMIT);
         let mut last: Option<&Referrer> = None;
+        let mut next = None;
         for referrer in referrers.iter().filter(|referrer| self.wants(referrer)) {
-            length += encoded_length(&referrer.descriptor) + 1;
-            if length > PAGE_LIMIT && last.is_some() {
-                next = last.map(Cursor::of);
+            if !index.push(&referrer.descriptor) {
+                let until = self.until.clone();
+                let until = until.or_else(|| referrers.last().map(Cursor::of));
+                next = last.map(|last| self.next_query(&Cursor::of(last), until));
                 break;
             }
-            descriptors.push(referrer.descriptor.clone());
             last = Some(referrer);
         }
         Page {
-            body: image_index::encode(&descriptors),
+            body: index.finish(),
             next,
         }
     }
 
-    fn next_query(&self, next: &Cursor) -> String {
-        let cursor = format!("{}.{}", next.time.as_u64(), next.digest);
+    fn next_query(&self, after: &Cursor, until: Option<Cursor>) -> String {
+        let (after, until) = (after.to_string(), until.map(|until| until.to_string()));
         let types = self
             .artifact_types
             .iter()
             .map(|value| ("artifactType", value.as_str()));
-        query::encode(types.chain([("after", cursor.as_str())]))
+        let until = until.as_deref().map(|until| ("until", until));
+        query::encode(types.chain([("after", after.as_str())]).chain(until))
     }
 }
 
@@ -171,6 +182,10 @@ impl Cursor {
         }
     }
 
+    fn place(&self) -> (UnixMillis, &Digest) {
+        (self.time, &self.digest)
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let (time, digest) = text.split_once('.')?;
         Some(Self {
@@ -180,6 +195,91 @@ impl Cursor {
     }
 }
 
-fn encoded_length(descriptor: &Descriptor) -> usize {
-    serde_json::to_vec(descriptor).map_or(0, |bytes| bytes.len())
+impl fmt::Display for Cursor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{}", self.time.as_u64(), self.digest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::oci::Descriptor;
+    use crate::store::Source;
+
+    fn referrer(index: usize, time: u64, kind: &str, length: usize) -> Referrer {
+        let annotations = BTreeMap::from([("a".to_owned(), "x".repeat(length))]);
+        Referrer {
+            repository: "a".parse().unwrap(),
+            subject: Digest::sha256(b"subject"),
+            descriptor: Descriptor {
+                media_type: media_type::IMAGE_MANIFEST.to_owned(),
+                digest: Digest::sha256(&index.to_le_bytes()),
+                size: 1,
+                artifact_type: Some(kind.to_owned()),
+                annotations: Some(annotations),
+            },
+            source: Source::Captured,
+            time: UnixMillis::new(time),
+        }
+    }
+
+    /// Times that are often equal, types, and annotations of which two to four fill a page.
+    fn referrers() -> impl Strategy<Value = Vec<Referrer>> {
+        let one = (
+            0_u64..4,
+            prop::sample::select(vec!["k", "l"]),
+            (0_usize..5).prop_map(|m| m << 19),
+        );
+        prop::collection::vec(one, 0..12).prop_map(|all| {
+            let all = all.into_iter().enumerate();
+            let made = all.map(|(index, (time, kind, length))| referrer(index, time, kind, length));
+            let mut made: Vec<Referrer> = made.collect();
+            made.sort_by(|a, b| Cursor::of(a).cmp(&Cursor::of(b)));
+            made
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(6))]
+
+        #[test]
+        fn pages_make_up_the_whole_list(all in referrers(), filtered in any::<bool>()) {
+            let mut query = if filtered { "artifactType=k".to_owned() } else { String::new() };
+            let mut found = Vec::new();
+            for _ in 0..=all.len() {
+                let asked = Asked::of(&format!("/?{query}").parse().unwrap()).unwrap();
+                let page = asked.page(&all);
+                let index: serde_json::Value = serde_json::from_slice(&page.body).unwrap();
+                let listed: Vec<Descriptor> = serde_json::from_value(index["manifests"].clone()).unwrap();
+                prop_assert!(page.body.len() <= PAGE_LIMIT || listed.len() == 1);
+                found.extend(listed);
+                let Some(next) = page.next else {
+                    let wanted = all.iter().map(|referrer| referrer.descriptor.clone());
+                    let of_type = |descriptor: &Descriptor| {
+                        !filtered || descriptor.artifact_type.as_deref() == Some("k")
+                    };
+                    prop_assert_eq!(found, wanted.filter(of_type).collect::<Vec<_>>());
+                    return Ok(());
+                };
+                query = next;
+            }
+            prop_assert!(false, "there is always another page");
+        }
+
+        #[test]
+        fn a_cursor_is_read_as_it_was_written(time in any::<u64>(), content in any::<[u8; 8]>()) {
+            let cursor = Cursor { time: UnixMillis::new(time), digest: Digest::sha256(&content) };
+            let asked = Asked { artifact_types: vec!["a&b".to_owned()], after: None, until: None };
+            let next = asked.next_query(&cursor, Some(cursor.clone()));
+            let uri: Uri = format!("/?{next}").parse().unwrap();
+            let again = Asked::of(&uri).unwrap();
+            prop_assert_eq!((again.after, again.until), (Some(cursor.clone()), Some(cursor)));
+            prop_assert_eq!(again.artifact_types, asked.artifact_types);
+        }
+    }
 }

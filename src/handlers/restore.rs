@@ -14,8 +14,9 @@ use super::error::HandlerError;
 use super::manifest_push::Pushed;
 use super::{Handlers, unique};
 use crate::auth::Caller;
+use crate::body::{Body, ReadError, RoomError};
 use crate::oci::{Digest, Manifest, RepositoryName, media_type};
-use crate::route::query;
+use crate::route::{is_session_of, query};
 use crate::store::{Content, Link, LinkKind};
 
 impl Handlers {
@@ -28,9 +29,11 @@ impl Handlers {
         manifest: &Manifest,
     ) -> Result<(), HandlerError> {
         for child in unique(manifest.manifests.iter()) {
+            self.teach_manifest(caller, name, &child.digest).await?;
             self.restore_manifest(caller, name, &child.digest).await?;
         }
         for blob in unique(manifest.blobs()) {
+            self.teach_blob(caller, name, &blob.digest).await?;
             self.restore_blob(caller, name, &blob.digest).await?;
         }
         Ok(())
@@ -46,7 +49,7 @@ impl Handlers {
                 let digest = &descriptor.digest;
                 if self.custody.link(pushed.name, digest).await?.is_none()
                     && !self
-                        .is_upstream(pushed.caller, pushed.name, kind, digest)
+                        .is_upstream_by_any_name(pushed.caller, pushed.name, kind, digest)
                         .await?
                 {
                     return Ok(false);
@@ -89,7 +92,7 @@ impl Handlers {
         let Some(content) = self.custody.restorable(name, digest).await? else {
             return Ok(());
         };
-        let bytes = read(content).await?;
+        let bytes = self.read(content).await?;
         if let Ok(manifest) = Manifest::parse(&bytes, &link.media_type) {
             for blob in unique(manifest.blobs()) {
                 self.restore_blob(caller, name, &blob.digest).await?;
@@ -127,6 +130,23 @@ impl Handlers {
         let Some(content) = self.custody.restorable(name, digest).await? else {
             return Ok(());
         };
+        let size = content.size;
+        let status = self
+            .upload_behind(caller, name, digest, (content_body(content), size))
+            .await?;
+        tracing::info!(oci.repository = %name, oci.digest = %digest, http.response.status_code = status.map(|status| status.as_u16()),
+            "blob restored to the registry behind");
+        Ok(())
+    }
+
+    /// Uploads a blob to the registry behind for the caller; `None` if its session is elsewhere, or was not opened.
+    pub(super) async fn upload_behind(
+        &self,
+        caller: &Caller,
+        name: &RepositoryName,
+        digest: &Digest,
+        (content, size): (Body, u64),
+    ) -> Result<Option<StatusCode>, HandlerError> {
         let session = format!("/v2/{name}/blobs/uploads/");
         let opened = self
             .upstream
@@ -137,39 +157,49 @@ impl Handlers {
             .headers
             .get(LOCATION)
             .and_then(|value| value.to_str().ok());
-        let Some(finish) = location.and_then(|location| self.finish_path(caller, location, digest))
+        let Some(finish) =
+            location.and_then(|location| self.finish_path(caller, name, location, digest))
         else {
-            return Ok(());
+            return Ok(None);
         };
-        let size = content.size;
-        let mut request = Request::put(finish).body(content_body(content))?;
+        let mut request = Request::put(finish).body(content)?;
         request.headers_mut().extend(caller.headers());
         request
             .headers_mut()
             .insert(CONTENT_LENGTH, HeaderValue::from(size));
-        let response = self.upstream.send(request).await?;
+        let response = self.upstream.upload(request).await?;
         let status = response.status();
         self.upstream.collect(response, 1 << 16).await?;
-        tracing::info!(oci.repository = %name, oci.digest = %digest, http.response.status_code = status.as_u16(),
-            "blob restored to the registry behind");
-        Ok(())
+        Ok(Some(status))
+    }
+
+    async fn read(&self, content: Content) -> Result<Bytes, HandlerError> {
+        let limit = usize::try_from(content.size).unwrap_or(usize::MAX);
+        let read = self.config.room.read(content_body(content), limit).await;
+        read.map_err(|error| match error {
+            RoomError::Body(ReadError::Broken(error)) => HandlerError::Broken(error),
+            RoomError::Full => HandlerError::NoRoom,
+            RoomError::Body(ReadError::TooLarge) => HandlerError::ManifestTooLarge { limit },
+        })
     }
 
     /// The last request of an upload session on the registry behind; `None` for a session elsewhere, where the
     /// caller's credential must not go.
-    fn finish_path(
+    pub(super) fn finish_path(
         &self,
         caller: &Caller,
+        name: &RepositoryName,
         location: &str,
         digest: &Digest,
     ) -> Option<PathAndQuery> {
-        let session = self.upstream.own_path(location, caller.host())?;
+        let session = self.upstream.own_path(location, caller.host());
+        let session = session.filter(|path| is_session_of(path, name))?;
         let separator = if session.query().is_some() { '&' } else { '?' };
         let digest = query::encode([("digest", digest.as_str())]);
         format!("{session}{separator}{digest}").parse().ok()
     }
 
-    async fn is_upstream(
+    pub(super) async fn is_upstream(
         &self,
         caller: &Caller,
         name: &RepositoryName,
@@ -189,15 +219,4 @@ impl Handlers {
         Ok(answer.parts.status.is_success()
             || answer.parts.status == StatusCode::TEMPORARY_REDIRECT)
     }
-}
-
-async fn read(content: Content) -> Result<Bytes, HandlerError> {
-    use crate::body::{self, ReadError};
-    let limit = usize::try_from(content.size).unwrap_or(usize::MAX);
-    body::read(content_body(content), limit)
-        .await
-        .map_err(|error| match error {
-            ReadError::Broken(error) => HandlerError::RequestBody(error),
-            ReadError::TooLarge => HandlerError::ManifestTooLarge { limit },
-        })
 }

@@ -1,19 +1,17 @@
-//! end-8: the tag list, paged as the specification asks where the registry behind ignores `n` and `last`.
+//! end-8: the tag list, in the order of bytes, and paged as the specification asks where the registry behind ignores `n`
+//! and `last`. What a registry pages itself keeps its order, on which its next page depends.
 
-use http::header::{HeaderValue, LINK};
+use http::header::{CONTENT_LENGTH, HeaderValue, LINK};
 use http::{Method, Response, StatusCode};
 use serde_json::Value;
 
 use super::error::HandlerError;
 use super::passthrough::set_length;
-use super::{Handlers, Incoming};
+use super::{Handlers, Incoming, LIST_LIMIT};
 use crate::body::{self, Body};
 use crate::oci::{RepositoryName, Tag};
 use crate::route::{Route, query};
-use crate::upstream::client::Answer;
-
-/// A list that has to be paged here is read whole up to this many bytes.
-const LIST_LIMIT: usize = 32 << 20;
+use crate::upstream::Answer;
 
 impl Handlers {
     pub(super) async fn tags_list(
@@ -35,17 +33,25 @@ impl Handlers {
                 .as_ref()
                 .is_none_or(|last| marker.as_str() > last.as_str())
         });
-        if !page.is_asked_for() && markers.is_empty() {
+        let is_hiding = self.config.absorb_fallback_tags;
+        // Too long to be put in order, which nobody has asked for either.
+        if !page.is_asked_for() && markers.is_empty() && is_longer(&response, LIST_LIMIT) {
             return Ok(self.relay(&incoming.parts, response));
         }
         let mut answer = self.upstream.collect(response, LIST_LIMIT).await?;
+        if is_hiding {
+            let path = incoming.parts.uri.path();
+            self.hide_referrers_tags(&incoming.caller, (name, &page), path, &mut answer)
+                .await?;
+        }
         if !markers.is_empty()
             && let Some(bytes) = with_markers(&answer, &markers)
         {
             answer.body = bytes.into();
             set_length(&mut answer.parts.headers, answer.body.len());
         }
-        if let Some((bytes, more)) = page.cut(&answer.body) {
+        let is_paged = answer.parts.headers.contains_key(LINK);
+        if let Some((bytes, more)) = page.cut(&answer.body, is_paged) {
             set_length(&mut answer.parts.headers, bytes.len());
             answer.parts.headers.remove(LINK);
             if let Some(link) = more.and_then(|last| page.next(name, &last)) {
@@ -56,6 +62,12 @@ impl Handlers {
         }
         Ok(self.relay_answer(&incoming.parts, answer))
     }
+}
+
+fn is_longer(response: &Response<Body>, limit: usize) -> bool {
+    let length = response.headers().get(CONTENT_LENGTH);
+    let length: Option<usize> = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    length.is_some_and(|length| length > limit)
 }
 
 /// The list with the names of marks. Where the registry says that more follows, marks beyond its last tag wait for
@@ -82,8 +94,8 @@ fn with_markers(answer: &Answer, markers: &[Tag]) -> Option<Vec<u8>> {
 }
 
 /// `n` and `last` of a request.
-struct Page {
-    limit: Option<usize>,
+pub(super) struct Page {
+    pub(super) limit: Option<usize>,
     last: Option<String>,
 }
 
@@ -102,18 +114,19 @@ impl Page {
     }
 
     /// The list cut to this page, and its last tag if more follow; `None` if the list is such a page already, or is
-    /// not one that can be read.
-    fn cut(&self, list: &[u8]) -> Option<(Vec<u8>, Option<String>)> {
+    /// not one that can be read. `is_paged`: the registry behind says where its next page is.
+    fn cut(&self, list: &[u8], is_paged: bool) -> Option<(Vec<u8>, Option<String>)> {
         let mut list: Value = serde_json::from_slice(list).ok()?;
         let listed: Option<Vec<String>> = serde_json::from_value(list.get("tags")?.clone()).ok()?;
         let is_null = listed.is_none();
         let mut tags = listed.unwrap_or_default();
         let limit = self.limit.unwrap_or(usize::MAX);
-        let after_last = |tag: &String| self.last.as_ref().is_none_or(|last| tag > last);
-        if tags.len() <= limit && tags.iter().all(after_last) && !is_null {
+        if !is_null && (is_paged && limit > 0 || self.is_page(&tags, limit) && tags.is_sorted()) {
             return None;
         }
-        tags.retain(after_last);
+        if !self.is_page(&tags, usize::MAX) {
+            tags.retain(|tag| self.last.as_ref().is_none_or(|last| tag > last));
+        }
         tags.sort_unstable();
         let more = tags.len() > limit && limit > 0;
         tags.truncate(limit);
@@ -122,7 +135,18 @@ impl Page {
         Some((serde_json::to_vec(&list).ok()?, last))
     }
 
-    fn next(&self, name: &RepositoryName, last: &str) -> Option<HeaderValue> {
+    /// Whether these can be the tags of this page, in whichever of the orders that registries have.
+    fn is_page(&self, tags: &[String], limit: usize) -> bool {
+        let Some(last) = &self.last else {
+            return tags.len() <= limit;
+        };
+        let folded = last.to_ascii_lowercase();
+        tags.len() <= limit
+            && (tags.iter().all(|tag| tag > last)
+                || tags.iter().all(|tag| tag.to_ascii_lowercase() > folded))
+    }
+
+    pub(super) fn next(&self, name: &RepositoryName, last: &str) -> Option<HeaderValue> {
         let limit = self.limit.map(|limit| limit.to_string())?;
         let query = query::encode([("last", last), ("n", limit.as_str())]);
         HeaderValue::from_str(&format!("</v2/{name}/tags/list?{query}>; rel=\"next\"")).ok()
@@ -144,11 +168,15 @@ mod tests {
             ),
             ("last=b", Some((r#"{"name":"a","tags":["c","d"]}"#, None))),
             ("n=0", Some((r#"{"name":"a","tags":[]}"#, None))),
-            ("n=4", None),
+            (
+                "n=4",
+                Some((r#"{"name":"a","tags":["a","b","c","d"]}"#, None)),
+            ),
+            ("", Some((r#"{"name":"a","tags":["a","b","c","d"]}"#, None))),
         ] {
             let page = Page::of(&format!("/?{query}").parse().unwrap());
             let cut = page
-                .cut(list)
+                .cut(list, false)
                 .map(|(bytes, more)| (String::from_utf8(bytes).unwrap(), more));
             let expected =
                 expected.map(|(bytes, more)| (bytes.to_owned(), more.map(str::to_owned)));
@@ -157,9 +185,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_registry_pages_in_its_own_order_is_left_to_it() {
+        for (list, query, is_paged, why) in [
+            (r#"{"tags":["b","C"]}"#, "n=2&last=a", true, "more follows"),
+            (r#"{"tags":["c"]}"#, "n=2&last=B", false, "by bytes"),
+        ] {
+            let page = Page::of(&format!("/?{query}").parse().unwrap());
+            assert_eq!(page.cut(list.as_bytes(), is_paged), None, "{why}");
+        }
+        // The end of a list without regard to case: nothing of it is lost.
+        let page = Page::of(&"/?n=5&last=b".parse().unwrap());
+        let (bytes, more) = page.cut(br#"{"tags":["d","C"]}"#, false).unwrap();
+        assert_eq!((&*bytes, more), (&br#"{"tags":["C","d"]}"#[..], None));
+    }
+
+    #[test]
     fn a_null_list_becomes_an_empty_one() {
         let page = Page::of(&"/?n=2".parse().unwrap());
-        let (bytes, more) = page.cut(br#"{"name":"a","tags":null}"#).unwrap();
+        let (bytes, more) = page.cut(br#"{"name":"a","tags":null}"#, false).unwrap();
         assert_eq!(bytes, br#"{"name":"a","tags":[]}"#);
         assert_eq!(more, None);
     }

@@ -8,7 +8,10 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 
-use crate::body::{Body, BodyError};
+use crate::body::{Body, BodyError, Room, Taken};
+
+/// Bytes that every copy may have, so that small uploads, which signatures are, are kept beside many large ones.
+const SMALL: usize = 16 << 10;
 
 /// The copy, readable once the body has ended.
 #[derive(Clone, Debug, Default)]
@@ -18,24 +21,47 @@ pub(super) struct Copy {
 
 #[derive(Debug)]
 enum State {
-    Growing(BytesMut),
-    Whole(Bytes),
+    Growing(BytesMut, Option<Taken>),
+    Whole(Bytes, Option<Taken>),
     Dropped,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self::Growing(BytesMut::new())
+        Self::Growing(BytesMut::new(), None)
+    }
+}
+
+impl State {
+    /// With more bytes, of which those beyond the small ones take room.
+    fn grown(self, bytes: &[u8], limit: usize, room: &Room) -> Self {
+        let Self::Growing(mut kept, mut taken) = self else {
+            return Self::Dropped;
+        };
+        let length = kept.len() + bytes.len();
+        if length > limit {
+            return Self::Dropped;
+        }
+        let beyond = length.saturating_sub(SMALL.max(kept.len()));
+        if beyond > 0 {
+            match (room.take(beyond), &mut taken) {
+                (None, _) => return Self::Dropped,
+                (Some(more), Some(taken)) => taken.join(more),
+                (Some(more), taken) => *taken = Some(more),
+            }
+        }
+        kept.extend_from_slice(bytes);
+        Self::Growing(kept, taken)
     }
 }
 
 impl Copy {
-    /// The whole body, if it ended and was not too large. An empty body has no copy.
-    pub(super) fn take(&self) -> Option<Bytes> {
+    /// The whole body with the room it takes, if it ended and was not too large. An empty body has no copy.
+    pub(super) fn take(&self) -> Option<(Bytes, Option<Taken>)> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match std::mem::replace(&mut *state, State::Dropped) {
-            State::Whole(bytes) if !bytes.is_empty() => Some(bytes),
-            State::Whole(_) | State::Growing(_) | State::Dropped => None,
+            State::Whole(bytes, taken) if !bytes.is_empty() => Some((bytes, taken)),
+            State::Whole(..) | State::Growing(..) | State::Dropped => None,
         }
     }
 
@@ -45,8 +71,8 @@ impl Copy {
     }
 }
 
-/// Splits `body` into the same body and a copy of at most `limit` bytes.
-pub(super) fn tee(body: Body, limit: usize) -> (Body, Copy) {
+/// Splits `body` into the same body and a copy of at most `limit` bytes, if there is room.
+pub(super) fn tee(body: Body, limit: usize, room: &Room) -> (Body, Copy) {
     let copy = Copy::default();
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > limit {
@@ -60,6 +86,7 @@ pub(super) fn tee(body: Body, limit: usize) -> (Body, Copy) {
         inner: body,
         copy: copy.clone(),
         limit,
+        room: room.clone(),
     };
     (tee.boxed_unsync(), copy)
 }
@@ -68,6 +95,7 @@ struct Tee {
     inner: Body,
     copy: Copy,
     limit: usize,
+    room: Room,
 }
 
 impl http_body::Body for Tee {
@@ -79,17 +107,11 @@ impl http_body::Body for Tee {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
-        let limit = self.limit;
+        let (limit, room) = (self.limit, &self.room);
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(bytes) = frame.data_ref() {
-                    self.copy.update(|state| match state {
-                        State::Growing(mut kept) if kept.len() + bytes.len() <= limit => {
-                            kept.extend_from_slice(bytes);
-                            State::Growing(kept)
-                        }
-                        State::Growing(_) | State::Whole(_) | State::Dropped => State::Dropped,
-                    });
+                    self.copy.update(|state| state.grown(bytes, limit, room));
                 }
                 if self.inner.is_end_stream() {
                     self.copy.update(whole);
@@ -112,8 +134,8 @@ impl http_body::Body for Tee {
 
 fn whole(state: State) -> State {
     match state {
-        State::Growing(kept) => State::Whole(kept.freeze()),
-        State::Whole(bytes) => State::Whole(bytes),
+        State::Growing(kept, taken) => State::Whole(kept.freeze(), taken),
+        State::Whole(bytes, taken) => State::Whole(bytes, taken),
         State::Dropped => State::Dropped,
     }
 }
@@ -131,14 +153,35 @@ mod tests {
             ("", true, None),
             ("0123", false, None),
         ] {
-            let (streamed, copy) = tee(body::full(content), 4);
+            let (streamed, copy) = tee(body::full(content), 4, &Room::of(0));
             if read {
                 assert_eq!(streamed.collect().await.unwrap().to_bytes(), content);
             }
             assert_eq!(
-                copy.take().as_deref(),
+                copy.take().map(|(copy, _)| copy).as_deref(),
                 expected.map(str::as_bytes),
                 "{content:?} read: {read}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_small_body_is_copied_without_room_and_a_larger_one_gives_its_room_back() {
+        let large = vec![0; 3 * SMALL];
+        for (content, room, expected, why) in [
+            (&large[..SMALL], 0, true, "small"),
+            (&large, 2 * SMALL, true, "there is room"),
+            (&large, 2 * SMALL - 1, false, "one byte is missing"),
+        ] {
+            let room = Room::of(room);
+            let (streamed, copy) = tee(body::full(content.to_vec()), large.len(), &room);
+            streamed.collect().await.unwrap();
+            let taken = copy.take();
+            assert_eq!(taken.is_some(), expected, "{why}");
+            drop((taken, copy));
+            assert!(
+                room.take(2 * SMALL - 1).is_some() || why == "small",
+                "{why}"
             );
         }
     }

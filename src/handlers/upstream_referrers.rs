@@ -1,28 +1,27 @@
 //! What the registry behind already has: native referrers, fallback tags and cosign tags from before regseal.
 //!
-//! Merged at the first read of a subject and refreshed in the background after [`FRESH`], absence too. Entries are read
-//! again by digest: neither a fallback index nor an answer of the registry's own API is believed for more than names.
+//! Merged at the first read of a subject, and refreshed in the background when it is older than `capture.refresh`, absence
+//! too. Entries are read again by digest: neither a fallback index nor an answer of the registry's own API is believed for
+//! more than names.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
-use futures_util::stream::FuturesUnordered;
-use http::header::{HeaderValue, LINK};
+use futures_util::future::try_join_all;
 use http::{Method, StatusCode};
 use moka::future::Cache;
 
 use super::error::HandlerError;
 use super::manifest_push::{is_cosign_manifest, is_what_its_tag_says};
-use super::read_upstream::content_type;
+use super::read_upstream::next_page;
 use super::{Handlers, unique};
 use crate::auth::{Caller, Permit, Pull};
-use crate::oci::{Digest, Manifest, ManifestKind, RepositoryName, Tag, companion_tag, media_type};
+use crate::oci::{
+    Descriptor, Digest, Manifest, ManifestKind, RepositoryName, Tag, companion_tag, media_type,
+};
 use crate::store::{NewManifest, Referrer, Source};
 
-/// How long what was found is believed.
-const FRESH: Duration = Duration::from_secs(60);
 /// Subjects and tags remembered at most.
 const CAPACITY: u64 = 100_000;
 /// Pages of a native list that are read, and the bytes of each.
@@ -36,6 +35,8 @@ const NO_SUBJECT: &str = "sha256:00000000000000000000000000000000000000000000000
 /// What one process knows of the registry behind.
 #[derive(Clone, Debug)]
 pub(super) struct UpstreamReferrers {
+    /// How long what was found is believed.
+    fresh: Duration,
     subjects: Cache<(RepositoryName, Digest), Found>,
     tags: Cache<(RepositoryName, Tag), ()>,
     has_api: Cache<RepositoryName, bool>,
@@ -62,18 +63,19 @@ pub(super) enum FallbackTag {
     Foreign,
 }
 
-impl Default for UpstreamReferrers {
-    fn default() -> Self {
-        let fresh = || Cache::builder().max_capacity(CAPACITY);
+impl UpstreamReferrers {
+    /// Nothing is known yet; what is found is believed for `fresh`.
+    pub(super) fn new(fresh: Duration) -> Self {
         Self {
-            subjects: fresh().build(),
+            fresh,
+            subjects: Cache::new(CAPACITY),
             tags: Cache::builder()
                 .max_capacity(CAPACITY)
-                .time_to_live(FRESH)
+                .time_to_live(fresh)
                 .build(),
             has_api: Cache::builder()
                 .max_capacity(CAPACITY)
-                .time_to_live(FRESH)
+                .time_to_live(fresh)
                 .build(),
         }
     }
@@ -92,7 +94,7 @@ impl Handlers {
         let key = (permit.repository().clone(), subject.clone());
         let refreshed = Box::pin(self.refresh(caller, permit, subject));
         match known.try_get_with(key.clone(), refreshed).await {
-            Ok(found) if found.at.elapsed() > FRESH => {
+            Ok(found) if found.at.elapsed() > self.upstream_referrers.fresh => {
                 let renewed = Found {
                     at: Instant::now(),
                     ..found
@@ -129,10 +131,8 @@ impl Handlers {
             return Ok(known);
         }
         let path = format!("/v2/{name}/referrers/{NO_SUBJECT}");
-        let answer = self
-            .read_upstream(caller, &path, media_type::IMAGE_INDEX, PAGE_LIMIT)
-            .await?;
-        let has_api = answer.is_some_and(|answer| content_type(&answer) == media_type::IMAGE_INDEX);
+        let answer = self.referrers_page(caller, &path, PAGE_LIMIT).await?;
+        let has_api = answer.is_some();
         self.upstream_referrers
             .has_api
             .insert(name.clone(), has_api)
@@ -189,33 +189,28 @@ impl Handlers {
         subject: &Digest,
     ) -> Result<Found, HandlerError> {
         let name = permit.repository();
-        let mut listed = HashSet::new();
-        if self.has_referrers_api(caller, name).await? {
-            self.list_native(caller, name, subject, &mut listed).await?;
-        }
-        let tag = companion_tag::referrers_tag(subject);
-        let tagged = self.fetch_manifest(caller, name, &tag).await?;
-        // Some registries resolve the tag `sha256-<hex>` to the subject itself.
-        let tagged = tagged.filter(|answer| !subject.matches(&answer.body));
-        let index = tagged.as_ref().and_then(|answer| {
-            let manifest = Manifest::parse(&answer.body, &content_type(answer)).ok()?;
-            (manifest.kind == ManifestKind::Index).then_some(manifest)
-        });
-        let named = index
-            .iter()
-            .flat_map(|index| unique(index.manifests.iter()));
-        listed.extend(named.map(|entry| entry.digest.clone()));
+        // One that fails keeps nothing of the other back.
+        let native = self.list_native(caller, name, subject).await;
+        let tagged = self.list_tagged(caller, name, subject).await;
+        let entries = tagged.iter().flat_map(|(_, entries)| entries);
+        let listed: Vec<&Digest> = unique(native.iter().flatten().chain(entries))
+            .into_iter()
+            .map(|entry| &entry.digest)
+            .collect();
         let known = self.custody.reader(permit).referrers(subject).await?;
-        let all_are_referrers = self
+        let strangers = self
             .merge_listed(caller, permit, subject, &known, &listed)
             .await?;
-        self.forget_unlisted(caller, permit, subject, &known, &listed)
-            .await?;
-        let fallback_tag = match (tagged, index) {
-            (None, _) => FallbackTag::Absent,
-            (Some(_), Some(_)) if all_are_referrers => FallbackTag::List,
-            (Some(_), _) => FallbackTag::Foreign,
-        };
+        if native.is_ok() && tagged.is_ok() {
+            self.forget_unlisted(caller, permit, subject, &known, &listed)
+                .await?;
+        }
+        native?;
+        let (mut fallback_tag, entries) = tagged?;
+        let is_stranger = |entry: &Descriptor| strangers.contains(&entry.digest);
+        if !entries.is_empty() && entries.iter().all(is_stranger) {
+            fallback_tag = FallbackTag::Foreign;
+        }
         Ok(Found {
             at: Instant::now(),
             fallback_tag,
@@ -223,52 +218,68 @@ impl Handlers {
         })
     }
 
-    /// The digests of the registry's own list, page by page.
+    /// What the referrers tag names on the registry behind, and its entries if it is an index.
+    async fn list_tagged(
+        &self,
+        caller: &Caller,
+        name: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<(FallbackTag, Vec<Descriptor>), HandlerError> {
+        let tag = companion_tag::referrers_tag(subject);
+        let Some(answer) = self.fetch_manifest(caller, name, &tag).await? else {
+            return Ok((FallbackTag::Absent, Vec::new()));
+        };
+        // Some registries resolve the tag `sha256-<hex>` to the subject itself.
+        if subject.matches(&answer.body) {
+            return Ok((FallbackTag::Absent, Vec::new()));
+        }
+        let manifest = Manifest::parse(&answer.body, answer.content_type());
+        Ok(match manifest {
+            Ok(index) if index.kind == ManifestKind::Index => (FallbackTag::List, index.manifests),
+            Ok(_) | Err(_) => (FallbackTag::Foreign, Vec::new()),
+        })
+    }
+
+    /// The registry's own list, page by page; an empty one where there is no Referrers API.
     async fn list_native(
         &self,
         caller: &Caller,
         name: &RepositoryName,
         subject: &Digest,
-        listed: &mut HashSet<Digest>,
-    ) -> Result<(), HandlerError> {
-        let mut next = Some(format!("/v2/{name}/referrers/{subject}"));
+    ) -> Result<Vec<Descriptor>, HandlerError> {
+        let mut listed = Vec::new();
+        if !self.has_referrers_api(caller, name).await? {
+            return Ok(listed);
+        }
+        let mut path = format!("/v2/{name}/referrers/{subject}");
         for _ in 0..PAGES {
-            let Some(path) = next.take() else { break };
-            let page = self
-                .read_upstream(caller, &path, media_type::IMAGE_INDEX, PAGE_LIMIT)
-                .await?;
-            let Some(page) = page.filter(|page| content_type(page) == media_type::IMAGE_INDEX)
-            else {
+            let Some(page) = self.referrers_page(caller, &path, PAGE_LIMIT).await? else {
                 break;
             };
             let index = Manifest::parse(&page.body, media_type::IMAGE_INDEX)?;
-            listed.extend(index.manifests.into_iter().map(|entry| entry.digest));
-            next = page
-                .parts
-                .headers
-                .get(LINK)
-                .and_then(|link| self.own_next(caller, link));
+            listed.extend(index.manifests);
+            let own_path = |target: &str| {
+                let own = self.upstream.own_path(target, caller.host())?;
+                Some(own.to_string())
+            };
+            match next_page(&page, &path, own_path) {
+                Some(next) if next != path => path = next,
+                Some(_) | None => break,
+            }
         }
-        Ok(())
+        Ok(listed)
     }
 
-    /// Path and query of the next page, on the registry behind itself.
-    fn own_next(&self, caller: &Caller, link: &HeaderValue) -> Option<String> {
-        let link = link.to_str().ok()?.trim();
-        let (target, parameters) = link.strip_prefix('<')?.split_once('>')?;
-        let path = self.upstream.own_path(target, caller.host())?;
-        parameters.contains("next").then(|| path.to_string())
-    }
-
-    /// Reads what is listed and not known; whether nothing was found that is no referrer of `subject`.
+    /// Reads what is listed and not known, in the order of the list; returns what was found and is no referrer of
+    /// `subject`.
     async fn merge_listed(
         &self,
         caller: &Caller,
         permit: &Permit<Pull>,
         subject: &Digest,
         known: &[Referrer],
-        listed: &HashSet<Digest>,
-    ) -> Result<bool, HandlerError> {
+        listed: &[&Digest],
+    ) -> Result<HashSet<Digest>, HandlerError> {
         let reader = self.custody.reader(permit);
         let known: HashSet<&Digest> = known
             .iter()
@@ -277,17 +288,15 @@ impl Handlers {
         let mut unknown = Vec::new();
         for digest in listed {
             if !known.contains(digest) && !reader.was_deleted(digest).await? {
-                unknown.push(digest);
+                unknown.push(*digest);
             }
         }
-        let mut all_are_referrers = true;
+        let mut strangers = HashSet::new();
         for some in unknown.chunks(PARALLEL) {
-            let fetched: FuturesUnordered<_> = some
+            let fetched = some
                 .iter()
-                .map(|digest| self.fetch_named(caller, permit.repository(), (*digest).clone()))
-                .collect();
-            let fetched: Vec<_> = fetched.try_collect().await?;
-            for (digest, found) in fetched {
+                .map(|digest| self.fetch_named(caller, permit.repository(), (*digest).clone()));
+            for (digest, found) in try_join_all(fetched).await? {
                 let Some((bytes, manifest)) = found else {
                     continue;
                 };
@@ -299,11 +308,11 @@ impl Handlers {
                     };
                     reader.merge(subject, found).await?;
                 } else {
-                    all_are_referrers = false;
+                    strangers.insert(digest);
                 }
             }
         }
-        Ok(all_are_referrers)
+        Ok(strangers)
     }
 
     async fn fetch_named(
@@ -323,8 +332,9 @@ impl Handlers {
         permit: &Permit<Pull>,
         subject: &Digest,
         known: &[Referrer],
-        listed: &HashSet<Digest>,
+        listed: &[&Digest],
     ) -> Result<(), HandlerError> {
+        let listed: HashSet<&Digest> = listed.iter().copied().collect();
         for referrer in known {
             let digest = &referrer.descriptor.digest;
             if referrer.source == Source::Upstream && !listed.contains(digest) {
@@ -355,7 +365,7 @@ impl Handlers {
         if known || reader.was_deleted(&digest).await? {
             return Ok(());
         }
-        let manifest = Manifest::parse(&answer.body, &content_type(&answer))?;
+        let manifest = Manifest::parse(&answer.body, answer.content_type())?;
         let is_judged = self.admission(name).is_some();
         if !is_cosign_manifest(&manifest) || is_judged && !is_what_its_tag_says(tag, &manifest) {
             return Ok(());
@@ -368,7 +378,7 @@ impl Handlers {
                 .await?;
             match response.status() {
                 StatusCode::OK => {}
-                status => return Err(HandlerError::Undecided { status }),
+                status => return Err(HandlerError::undecided(status, response.headers())),
             }
             reader
                 .put_blob(&blob.digest, response.into_body(), self.config.max_blob)
