@@ -38,6 +38,8 @@ pub(super) enum Refusal {
     Cases(LoadErrors),
     #[error("there is no policy: set policy.file")]
     NoPolicy,
+    #[error("one is being worked on; GET tells how far it is")]
+    Running,
     #[error(
         "the registry has no such manifest, and none is kept; what was rejected at its push is explained by its digest"
     )]
@@ -80,7 +82,7 @@ impl Refusal {
             | Self::Reference(_)
             | Self::UnknownAuthority(_)
             | Self::Cases(_) => StatusCode::BAD_REQUEST,
-            Self::NoPolicy => StatusCode::CONFLICT,
+            Self::NoPolicy | Self::Running => StatusCode::CONFLICT,
             Self::Undecided(HandlerError::Store(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Undecided(HandlerError::Admission(error))
                 if matches!(**error, AdmissionError::Store(_)) =>
@@ -106,6 +108,7 @@ impl Refusal {
             | Self::UnknownAuthority(_)
             | Self::Cases(_)
             | Self::NoPolicy
+            | Self::Running
             | Self::Undecided(_)
             | Self::Store(_)
             | Self::Broken(_) => ErrorCode::Unsupported,

@@ -1,7 +1,8 @@
 //! The admin API: what operators and their programs ask of a running regseal, on the second listener.
 //!
 //! Whoever has the token may ask everything: the answers name what the policy keeps from others. Every request needs it,
-//! the description of the API too, and there is no API at all where no token is configured. Nothing here changes anything.
+//! the description of the API too, and there is no API at all where no token is configured. An import changes what regseal
+//! keeps and an export what the registry has; nothing else here changes anything.
 //!
 //! | route | answer |
 //! |---|---|
@@ -10,12 +11,17 @@
 //! | `POST /api/v1/policy/simulate` | what a push and a pull would do |
 //! | `POST /api/v1/policy/test` | what the policy makes of a file of cases |
 //! | `GET /api/v1/trust/check` | what the policy trusts in, and what is wrong with it |
+//! | `POST /api/v1/import` | begins to take over what the registry has; one at a time |
+//! | `GET /api/v1/import` | how far that is, or what it has come to |
+//! | `POST /api/v1/export` | begins to write what is captured to the registry |
+//! | `GET /api/v1/export` | how far that is, or what it has come to |
 //! | `GET /api/v1/openapi.json` | the description of all of these |
 
 mod answer;
 mod lookup;
 mod simulate;
 mod token;
+mod transfers;
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,6 +42,7 @@ use crate::handlers::Handlers;
 use crate::secret::Secret;
 use crate::server;
 use crate::store::SignatureStore;
+use crate::transfer::Jobs;
 
 use answer::{Refusal, json, refused};
 use token::Token;
@@ -56,15 +63,23 @@ enum Question {
     Simulate,
     TestPolicy,
     CheckTrust,
+    BeginImport,
+    ImportStatus,
+    BeginExport,
+    ExportStatus,
     Description,
 }
 
-const ROUTES: [(Method, &str, Question); 6] = [
+const ROUTES: [(Method, &str, Question); 10] = [
     (Method::GET, "/api/v1/explain", Question::Explain),
     (Method::GET, "/api/v1/status", Question::Status),
     (Method::POST, "/api/v1/policy/simulate", Question::Simulate),
     (Method::POST, "/api/v1/policy/test", Question::TestPolicy),
     (Method::GET, "/api/v1/trust/check", Question::CheckTrust),
+    (Method::POST, "/api/v1/import", Question::BeginImport),
+    (Method::GET, "/api/v1/import", Question::ImportStatus),
+    (Method::POST, "/api/v1/export", Question::BeginExport),
+    (Method::GET, "/api/v1/export", Question::ExportStatus),
     (Method::GET, "/api/v1/openapi.json", Question::Description),
 ];
 
@@ -84,6 +99,8 @@ pub struct Parts {
     pub account: Caller,
     /// Absent where there is no policy.
     pub check_trust: Option<CheckTrust>,
+    /// Imports and exports.
+    pub jobs: Arc<Jobs>,
 }
 
 /// The admin API.
@@ -116,17 +133,23 @@ impl Api {
             return answer::unauthorized();
         }
         let asked = request.uri().path();
-        let mut routes = ROUTES.iter().filter(|(_, path, _)| *path == asked);
-        let Some((method, _, question)) = routes.next() else {
+        let routes: Vec<_> = ROUTES
+            .iter()
+            .filter(|(_, path, _)| *path == asked)
+            .collect();
+        if routes.is_empty() {
             return refused(&Refusal::NoSuchPath);
-        };
-        if request.method() != method {
+        }
+        let is_of_method = |(method, ..): &&&(Method, &str, Question)| request.method() == method;
+        let question = routes.iter().find(is_of_method);
+        let Some((_, _, question)) = question else {
             let mut refusal = refused(&Refusal::Method);
-            if let Ok(allow) = HeaderValue::from_str(method.as_str()) {
+            let methods: Vec<&str> = routes.iter().map(|(method, ..)| method.as_str()).collect();
+            if let Ok(allow) = HeaderValue::from_str(&methods.join(", ")) {
                 refusal.headers_mut().insert(ALLOW, allow);
             }
             return refusal;
-        }
+        };
         let answered = Box::pin(self.parts.answer(*question, request)).await;
         answered.unwrap_or_else(|refusal| refused(&refusal))
     }
@@ -151,6 +174,16 @@ impl Parts {
             Question::Simulate => self.simulate(&whole(request).await?).await?,
             Question::TestPolicy => self.test_policy(&whole(request).await?)?,
             Question::CheckTrust => self.check_trust().await?,
+            Question::BeginImport => {
+                let status = self.begin_import(&whole(request).await?).await?;
+                return Ok(json(StatusCode::ACCEPTED, &status));
+            }
+            Question::ImportStatus => self.import_status().await?,
+            Question::BeginExport => {
+                let status = self.begin_export(&whole(request).await?)?;
+                return Ok(json(StatusCode::ACCEPTED, &status));
+            }
+            Question::ExportStatus => self.export_status(),
             Question::Description => {
                 return Ok(answer::written(StatusCode::OK, OPENAPI));
             }
@@ -188,7 +221,8 @@ mod tests {
             for (method, operation) in methods.as_object().unwrap() {
                 described.push(format!("{} {path}", method.to_uppercase()));
                 let responses = operation["responses"].as_object().unwrap();
-                assert!(responses.contains_key("200"), "{method} {path}");
+                let is_answered = |status: &str| responses.contains_key(status);
+                assert!(is_answered("200") || is_answered("202"), "{method} {path}");
                 assert!(responses.contains_key("401"), "{method} {path}");
             }
         }
