@@ -20,6 +20,10 @@ pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
 pub const HTTP_REQUEST_BODY_SIZE: &str = "http.request.body.size";
 /// Bytes of data in the response body.
 pub const HTTP_RESPONSE_BODY_SIZE: &str = "http.response.body.size";
+/// Host of the registry behind.
+pub const SERVER_ADDRESS: &str = "server.address";
+/// Port of the registry behind, where its URL names one.
+pub const SERVER_PORT: &str = "server.port";
 /// Address of the peer.
 pub const CLIENT_ADDRESS: &str = "client.address";
 /// Why there was no response, or not a whole one: a word from a closed set.
@@ -55,3 +59,19 @@ pub const HTTP_SERVER_ACTIVE_REQUESTS: &str = "http.server.active_requests";
 pub const HTTP_CLIENT_REQUEST_DURATION: &str = "http.client.request.duration";
 /// Metric: requests refused because too many were under way.
 pub const REQUESTS_SHED: &str = "regseal.requests.shed";
+/// Metric: requests that were not answered in time.
+pub const REQUESTS_TOO_SLOW: &str = "regseal.requests.too_slow";
+/// Up-down counter: requests to the upstream whose response body has not ended.
+pub const UPSTREAM_ACTIVE_REQUESTS: &str = "regseal.upstream.active_requests";
+/// Up-down counter: requests that wait for a place among those.
+pub const UPSTREAM_WAITING_REQUESTS: &str = "regseal.upstream.waiting_requests";
+/// Metric: requests to the upstream that had no place.
+pub const UPSTREAM_SHED: &str = "regseal.upstream.shed";
+/// Metric: requests that were sent to the upstream again, on a new connection.
+pub const UPSTREAM_SENT_AGAIN: &str = "regseal.upstream.sent_again";
+/// Gauge: tasks of the runtime that have not ended.
+pub const TASKS: &str = "regseal.tasks";
+/// Whose requests: of clients, or regseal's own.
+pub const UPSTREAM_SHARE: &str = "share";
+/// Connections of clients that were given up.
+pub const CONNECTIONS_REFUSED: &str = "regseal.connections.refused";

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use http::{Method, StatusCode};
 use opentelemetry::metrics::{Counter, Histogram, Meter, UpDownCounter};
 use opentelemetry::{KeyValue, Value};
+use tokio::runtime::Handle;
 
 use super::fields;
 
@@ -25,6 +26,11 @@ pub struct HttpMetrics {
     active: UpDownCounter<i64>,
     upstream: Histogram<f64>,
     shed: Counter<u64>,
+    too_slow: Counter<u64>,
+    upstream_active: UpDownCounter<i64>,
+    upstream_waits: UpDownCounter<i64>,
+    upstream_shed: Counter<u64>,
+    sent_again: Counter<u64>,
 }
 
 impl HttpMetrics {
@@ -36,6 +42,19 @@ impl HttpMetrics {
                 .with_unit("s")
                 .with_description(description)
                 .with_boundaries(DURATIONS.to_vec())
+                .build()
+        };
+        let counter = |name, description| {
+            meter
+                .u64_counter(name)
+                .with_description(description)
+                .build()
+        };
+        let gauge = |name, description| {
+            meter
+                .i64_up_down_counter(name)
+                .with_unit("{request}")
+                .with_description(description)
                 .build()
         };
         Self {
@@ -56,6 +75,26 @@ impl HttpMetrics {
                 .u64_counter(fields::REQUESTS_SHED)
                 .with_description("Requests refused because too many were under way.")
                 .build(),
+            too_slow: counter(
+                fields::REQUESTS_TOO_SLOW,
+                "Requests that were not answered in time.",
+            ),
+            upstream_active: gauge(
+                fields::UPSTREAM_ACTIVE_REQUESTS,
+                "Requests to the upstream whose response body has not ended.",
+            ),
+            upstream_waits: gauge(
+                fields::UPSTREAM_WAITING_REQUESTS,
+                "Requests that wait until fewer are sent to the upstream.",
+            ),
+            upstream_shed: counter(
+                fields::UPSTREAM_SHED,
+                "Requests refused because too many were sent to the upstream.",
+            ),
+            sent_again: counter(
+                fields::UPSTREAM_SENT_AGAIN,
+                "Requests sent to the upstream again after their connection had ended.",
+            ),
         }
     }
 
@@ -79,6 +118,35 @@ impl HttpMetrics {
         self.shed.add(1, &[]);
     }
 
+    /// Counts a request that was not answered in time.
+    pub fn too_slow(&self, route: &'static str) {
+        self.too_slow
+            .add(1, &[KeyValue::new(fields::HTTP_ROUTE, route)]);
+    }
+
+    /// Counts requests of a share that are sent upstream, until the bodies of their responses have ended.
+    pub fn upstream_active(&self, share: &'static str, more: i64) {
+        self.upstream_active
+            .add(more, &[KeyValue::new(fields::UPSTREAM_SHARE, share)]);
+    }
+
+    /// Counts requests of a share that wait.
+    pub fn upstream_waits(&self, share: &'static str, more: i64) {
+        self.upstream_waits
+            .add(more, &[KeyValue::new(fields::UPSTREAM_SHARE, share)]);
+    }
+
+    /// Counts a request of a share that was refused because too many were sent upstream.
+    pub fn upstream_shed(&self, share: &'static str) {
+        self.upstream_shed
+            .add(1, &[KeyValue::new(fields::UPSTREAM_SHARE, share)]);
+    }
+
+    /// Counts a request that was sent upstream again.
+    pub fn sent_again(&self) {
+        self.sent_again.add(1, &[]);
+    }
+
     /// Records a request that was sent upstream; `None` if no response came.
     pub fn record_upstream(&self, method: &Method, status: Option<StatusCode>, duration: Duration) {
         let labels = [
@@ -86,6 +154,39 @@ impl HttpMetrics {
             status_label(status),
         ];
         self.upstream.record(duration.as_secs_f64(), &labels);
+    }
+}
+
+/// Shows how many tasks of `runtime` have not ended.
+pub fn watch_tasks(meter: &Meter, runtime: Handle) {
+    meter
+        .u64_observable_gauge(fields::TASKS)
+        .with_unit("{task}")
+        .with_description("Tasks that have not ended.")
+        .with_callback(move |observer| {
+            let tasks = runtime.metrics().num_alive_tasks();
+            observer.observe(u64::try_from(tasks).unwrap_or(u64::MAX), &[]);
+        })
+        .build();
+}
+
+/// Connections that were given up before or instead of a request.
+#[derive(Clone, Debug)]
+pub struct RefusedConnections(Counter<u64>);
+
+impl RefusedConnections {
+    /// Makes the instrument.
+    pub fn new(meter: &Meter) -> Self {
+        let counter = meter
+            .u64_counter(fields::CONNECTIONS_REFUSED)
+            .with_description("Connections of clients that were given up, by reason.")
+            .build();
+        Self(counter)
+    }
+
+    /// Counts one, for a reason out of a closed set.
+    pub fn add(&self, reason: &'static str) {
+        self.0.add(1, &[KeyValue::new("reason", reason)]);
     }
 }
 

@@ -35,7 +35,7 @@ pub mod propagation;
 
 pub use init::{Config, InitError, LogFormat, Telemetry, init};
 pub use make_span::{make_span, record_response};
-pub use metrics::{ActiveRequest, HttpMetrics};
+pub use metrics::{ActiveRequest, HttpMetrics, RefusedConnections, watch_tasks};
 
 #[cfg(test)]
 mod tests;
