@@ -5,9 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use regseal::app::doctor::{self, DoctorError};
 use regseal::app::inspect::{InspectError, Wanted, inspect};
-use regseal::app::{self, App, CommandError, StartError, check, collect, lint, rebuild};
-use regseal::cli::{self, Cli, Command, ConfigCommand, Exit, Inspect, PolicyCommand, TrustCommand};
+use regseal::app::{self, App, CommandError, StartError, check, collect, lint, rebuild, transfer};
+use regseal::cli::{
+    self, Cli, Command, ConfigCommand, Doctor, Exit, Inspect, PolicyCommand, TrustCommand,
+};
 use regseal::config::{self, Environment, Flags};
 use regseal::telemetry;
 use tokio::runtime::Runtime;
@@ -53,6 +56,21 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
         }
         Command::Verify(options) => look(Wanted::Verdict, options, cli, &environment),
         Command::Explain(options) => look(Wanted::Everything, options, cli, &environment),
+        Command::Doctor(options) => visit(options, cli, &environment),
+        Command::Import(options) => {
+            let flags = cli::flags(&cli.global, &options.place.overrides());
+            let settings = config::load_for_stores(&flags, &environment)?;
+            let form = cli.global.output;
+            let imported = transfer::import(&settings, &environment, options, form, out);
+            Ok(Runtime::new()?.block_on(imported)?)
+        }
+        Command::Export(options) => {
+            let flags = cli::flags(&cli.global, &options.place.overrides());
+            let settings = config::load_for_stores(&flags, &environment)?;
+            let form = cli.global.output;
+            let exported = transfer::export(&settings, &environment, options, form, out);
+            Ok(Runtime::new()?.block_on(exported)?)
+        }
         Command::RebuildIndex(options) => {
             let flags = cli::flags(&cli.global, &options.overrides);
             let settings = config::load_for_stores(&flags, &environment)?;
@@ -88,6 +106,12 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     if let Some(error) = error.downcast_ref::<InspectError>() {
         return error.exit();
     }
+    if let Some(error) = error.downcast_ref::<DoctorError>() {
+        return error.exit();
+    }
+    if let Some(error) = error.downcast_ref::<transfer::CommandError>() {
+        return error.exit();
+    }
     Exit::Undecided
 }
 
@@ -102,6 +126,23 @@ fn look(
     let (form, out) = (cli.global.output, &mut io::stdout());
     let looked = inspect(wanted, &settings, environment, options, form, out);
     Ok(Runtime::new()?.block_on(looked)?)
+}
+
+fn visit(options: &Doctor, cli: &Cli, environment: &Environment) -> anyhow::Result<Exit> {
+    let flags = cli::flags(&cli.global, &options.overrides());
+    let settings = config::load(&flags, environment)?;
+    let without = cli::flags(&cli.global, &cli::Overrides::default());
+    let configured = config::load_for_stores(&without, environment)?.upstream;
+    let (form, out) = (cli.global.output, &mut io::stdout());
+    let visited = doctor::doctor(
+        &settings,
+        configured.as_ref(),
+        environment,
+        options,
+        form,
+        out,
+    );
+    Ok(Runtime::new()?.block_on(visited)?)
 }
 
 fn serve(flags: &Flags, environment: &Environment) -> anyhow::Result<Exit> {

@@ -17,16 +17,18 @@ use crate::auth::relay::Wrapping;
 use crate::auth::{self, Authorizer, Caller, Relay};
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::handlers::Handlers;
+use crate::handlers::{Handlers, UploadSessions};
 use crate::policy::Snapshot;
 use crate::store::SignatureStore;
 use crate::telemetry::HttpMetrics;
+use crate::transfer::Jobs;
 use crate::upstream::Upstream;
 
 /// All of it, before anything is served.
 pub(super) struct Assembly {
     pub(super) plane: DataPlane,
     pub(super) policing: Option<Policing>,
+    pub(super) upstream: Arc<Upstream>,
     /// For questions of operators.
     pub(super) parts: admin::Parts,
 }
@@ -46,7 +48,8 @@ impl Assembly {
     ) -> Result<Self, StartError> {
         let registry = settings.upstream.as_ref().ok_or(StartError::Upstream)?;
         let metrics = HttpMetrics::new(meter);
-        let upstream = translate::upstream(settings, registry, &metrics, contact)?;
+        let room = translate::room(settings);
+        let upstream = translate::upstream(settings, registry, &room, &metrics, contact, &**clock)?;
         let upstream = Arc::new(Upstream::new(upstream));
         let auth = auth::Config {
             cache_ttl: settings.auth.cache_ttl,
@@ -67,6 +70,12 @@ impl Assembly {
             AdmissionMetrics::new(meter),
         );
         let authority = upstream.authority().clone();
+        let sessions = UploadSessions::new(
+            translate::foreign_uploads(registry),
+            Arc::clone(&sealer),
+            authority.clone(),
+            Arc::clone(clock),
+        );
         let wrapping = Wrapping::new(sealer, authority, Arc::clone(clock));
         let relay = Arc::new(Relay::new(
             translate::relay(settings),
@@ -74,12 +83,20 @@ impl Assembly {
             wrapping,
             Arc::new(policing::Kept(snapshot.clone())),
         ));
+        let jobs = Jobs::new(
+            Arc::clone(&upstream),
+            Arc::clone(&relay),
+            Arc::clone(store),
+            account.clone(),
+            translate::transfers(settings),
+        );
         let handlers = Handlers::new(
-            translate::handlers(settings),
-            upstream,
+            translate::handlers(settings, registry, room),
+            Arc::clone(&upstream),
             authorizer,
             Arc::clone(&relay),
             Arc::clone(store),
+            sessions,
             snapshot.map(|_| judge.clone()),
         );
         let check_trust = settings.policy.file.clone().map(|policy_file| {
@@ -95,15 +112,18 @@ impl Assembly {
                 store: Arc::clone(store),
                 account,
                 check_trust,
+                jobs: Arc::new(jobs),
             },
             plane: DataPlane {
                 handlers,
                 relay,
                 metrics,
                 idle: settings.timeouts.idle,
+                deadline: settings.timeouts.request,
                 writes: TaskTracker::new(),
             },
             policing,
+            upstream,
         })
     }
 }

@@ -5,19 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING};
+use http::uri::Scheme;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::auth::Relay;
 use crate::body::{Body, BodyError, IdleTimeout};
 use crate::handlers::Handlers;
+use crate::oci::{Digest, Reference};
 use crate::respond;
 use crate::route::Route;
-use crate::server::AmbiguousFraming;
 use crate::server::body::OnEnd;
+use crate::server::limit::Admitted;
+use crate::server::{AmbiguousFraming, Contradiction};
 use crate::telemetry::{HttpMetrics, fields, make_span, record_response};
 
 /// The name of requests without a route in spans and metrics.
@@ -30,6 +34,8 @@ pub(super) struct DataPlane {
     pub(super) relay: Arc<Relay>,
     pub(super) metrics: HttpMetrics,
     pub(super) idle: Duration,
+    /// For all that is done for a request before its response begins.
+    pub(super) deadline: Duration,
     /// Requests that may write, also those whose client has gone.
     pub(super) writes: TaskTracker,
 }
@@ -40,6 +46,9 @@ impl DataPlane {
         let template = route.as_ref().map_or(UNCLASSIFIED, Route::template);
         let peer = request.extensions().get::<SocketAddr>().copied();
         let span = make_span(template, request.method(), request.headers(), peer);
+        if let Ok(route) = &route {
+            record_names(&span, route);
+        }
         let mut active = self.metrics.begin(request.method(), template);
         let method = request.method().clone();
 
@@ -51,14 +60,30 @@ impl DataPlane {
                     .insert(CONNECTION, HeaderValue::from_static("close"));
                 return response;
             }
+            if let Some(Contradiction(why)) = request.extensions().get() {
+                return respond::contradiction(why);
+            }
             match route {
                 Ok(route) => {
                     let host = request.headers().get(HOST).cloned();
+                    let scheme = request.extensions().get::<Scheme>().cloned();
+                    let scheme = scheme.unwrap_or(Scheme::HTTP);
                     let request = request.map(|body| self.streamed(body));
-                    let (mut answer, body) = self.handle(route, request).await.into_parts();
-                    self.relay
-                        .announce(answer.status, &mut answer.headers, host.as_ref())
-                        .await;
+                    let deadline = has_deadline(&route).then(|| Instant::now() + self.deadline);
+                    let answered = in_time(deadline, self.handle(route, request)).await;
+                    let answered = answered.unwrap_or_else(|| {
+                        self.metrics.too_slow(template);
+                        respond::too_slow(self.deadline)
+                    });
+                    let (mut answer, body) = answered.into_parts();
+                    // Without it the challenge stays as the registry wrote it.
+                    let announced = self.relay.announce(
+                        answer.status,
+                        &mut answer.headers,
+                        &scheme,
+                        host.as_ref(),
+                    );
+                    let _ = in_time(deadline, announced).await;
                     Response::from_parts(answer, body)
                 }
                 Err(error) => respond::route_error(&error),
@@ -89,11 +114,13 @@ impl DataPlane {
         })
     }
 
-    /// What may write to the store goes on when the client goes away: a record without its row in the index would
-    /// stay unseen until it is pushed again.
+    /// What may write to the store goes on when the client goes away, or its time is over: a record without its row in
+    /// the index would stay unseen until it is pushed again. It is in flight until then.
     async fn handle(&self, route: Route, request: Request<Body>) -> Response<Body> {
         let (handlers, writes) = (self.handlers.clone(), may_write(&route));
+        let admitted = request.extensions().get::<Admitted>().cloned();
         let answer = async move {
+            let _in_flight = admitted;
             let answered = handlers.handle(&route, request).await;
             answered.unwrap_or_else(respond::handler_error)
         };
@@ -111,20 +138,83 @@ impl DataPlane {
     }
 }
 
+/// What `done` gives, if it gives it in time; it is dropped if not.
+async fn in_time<T>(deadline: Option<Instant>, done: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        Some(deadline) => tokio::time::timeout_at(deadline, done).await.ok(),
+        None => Some(done.await),
+    }
+}
+
+/// A request that streams a body to the registry is one exchange, which has deadlines of its own: for the next bytes,
+/// and for the answer after the last of them. A chain of questions has no end but this.
+fn has_deadline(route: &Route) -> bool {
+    match route {
+        Route::UploadStart(_)
+        | Route::Upload(..)
+        | Route::SealedUpload(..)
+        | Route::Passthrough => false,
+        Route::ManifestPull(..)
+        | Route::ManifestPush(..)
+        | Route::ManifestDelete(..)
+        | Route::Referrers(..)
+        | Route::Version
+        | Route::Token
+        | Route::TagsList(_)
+        | Route::BlobPull(..)
+        | Route::BlobDelete(..) => true,
+    }
+}
+
+/// Notes what the request is about: a span may name it, a metric never.
+fn record_names(span: &Span, route: &Route) {
+    let digest = |digest: &Digest| {
+        span.record(fields::OCI_DIGEST, digest.as_str());
+    };
+    let repository = match route {
+        Route::Version | Route::Token | Route::Passthrough => return,
+        Route::TagsList(name)
+        | Route::UploadStart(name)
+        | Route::Upload(name, _)
+        | Route::SealedUpload(name, ..) => name,
+        Route::BlobPull(name, blob) | Route::BlobDelete(name, blob) => {
+            digest(blob);
+            name
+        }
+        Route::ManifestPull(name, reference)
+        | Route::ManifestPush(name, reference)
+        | Route::ManifestDelete(name, reference) => {
+            match reference {
+                Reference::Digest(manifest) => digest(manifest),
+                Reference::Tag(tag) => {
+                    span.record(fields::OCI_TAG, tag.as_str());
+                }
+            }
+            name
+        }
+        Route::Referrers(name, subject) => {
+            span.record(fields::OCI_SUBJECT, subject.as_str());
+            name
+        }
+    };
+    span.record(fields::OCI_REPOSITORY, repository.as_str());
+}
+
 fn may_write(route: &Route) -> bool {
     match route {
         Route::ManifestPull(..)
         | Route::ManifestPush(..)
         | Route::ManifestDelete(..)
+        | Route::BlobDelete(..)
         | Route::Referrers(..) => true,
         Route::Version
         | Route::Token
         | Route::Passthrough
         | Route::TagsList(_)
         | Route::BlobPull(..)
-        | Route::BlobDelete(..)
         | Route::UploadStart(_)
-        | Route::Upload(..) => false,
+        | Route::Upload(..)
+        | Route::SealedUpload(..) => false,
     }
 }
 

@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::auth::AuthError;
+use crate::certificates::CertificateError;
 use crate::cli::Exit;
 use crate::policy::LoadErrors;
 use crate::sealing::{InvalidKey, SealingError};
+use crate::server::tls::TlsError;
 use crate::store::StoreError;
 use crate::store::blob::s3;
 use crate::store::index::{embedded, redis};
@@ -33,22 +35,25 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
-    /// A file of certificates cannot be read as PEM.
-    #[error("cannot read the certificates of {path}")]
+    /// There is no store where one was expected.
+    #[error(
+        "cannot use {path}: there is no store, which the first start makes, or `regseal import --offline`"
+    )]
+    NoStore {
+        /// The path of its objects.
+        path: PathBuf,
+    },
+    /// A file of certificates or keys is not what it has to be.
+    #[error("cannot use {path}")]
     Certificates {
         /// Its path.
         path: PathBuf,
         /// What is wrong.
-        source: rustls::pki_types::pem::Error,
+        source: CertificateError,
     },
-    /// A certificate cannot be trusted.
-    #[error("a certificate of {path} cannot be used")]
-    Certificate {
-        /// Its path.
-        path: PathBuf,
-        /// What is wrong.
-        source: rustls::Error,
-    },
+    /// No TLS can be spoken with certificates that are right each for itself.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A file that should hold a sealing key does not.
     #[error("cannot read the sealing key of {path}")]
     SealingKey {
@@ -77,7 +82,7 @@ pub enum StartError {
     Policy(#[from] LoadErrors),
     /// A rule lets pass what was there before, and nobody knows what that is.
     #[error(
-        "rule {rule:?}: existing: allow needs the inventory of what was there before, and the store has none"
+        "rule {rule:?}: existing: allow needs the inventory of what was there before, and the store has no finished one: run `regseal import` before this rule is in force, or `regseal import --offline` before the first start"
     )]
     Inventory {
         /// The rule.
@@ -102,8 +107,9 @@ impl StartError {
             | Self::S3(_) => Exit::Usage,
             Self::Bind { .. }
             | Self::File { .. }
+            | Self::NoStore { .. }
             | Self::Certificates { .. }
-            | Self::Certificate { .. }
+            | Self::Tls(_)
             | Self::Sealing(_)
             | Self::Embedded(_)
             | Self::Auth(_) => Exit::Undecided,

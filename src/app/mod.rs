@@ -1,22 +1,29 @@
 //! The composition root: settings in, a running regseal out. The only place that names concrete backends.
 
+mod admin_client;
 mod assembly;
+mod certificates;
 pub mod check;
 pub mod collect;
 mod contact;
 mod data_plane;
+mod docker;
+pub mod doctor;
 mod error;
 pub mod inspect;
 pub mod lint;
 mod maintenance;
 mod policing;
 pub mod rebuild;
+mod reloading;
 mod sealing_keys;
 mod stores;
+pub mod transfer;
 mod translate;
 mod trust;
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,20 +31,23 @@ use crate::admin;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::respond;
-use crate::server::limit::InFlightLayer;
-use crate::server::{self, Admin, Drain, Drained, Listener, Readiness};
+use crate::server::limit::{InFlightLayer, Shed};
+use crate::server::{self, Admin, Drain, Drained, Front, Listener, Readiness};
 use crate::store::SignatureStore;
 use crate::telemetry::{self, Telemetry};
 use tower::{Layer, service_fn};
 
 use assembly::Assembly;
+use certificates::Certificates;
 use contact::Contact;
 use data_plane::DataPlane;
 use maintenance::Maintenance;
 use policing::Policing;
 
+pub use admin_client::AdminError;
+pub use docker::DockerError;
 pub use error::{CommandError, StartError};
-pub use stores::{Stores, open_beside, open_stores};
+pub use stores::{Stores, open_beside, open_or_make_beside, open_stores};
 
 /// A regseal whose listeners are bound and whose stores are open.
 #[derive(Debug)]
@@ -48,6 +58,7 @@ pub struct App {
     api: Option<Arc<dyn server::Api>>,
     store: Arc<SignatureStore>,
     policing: Option<Policing>,
+    certificates: Certificates,
     contact: Contact,
     clock: Arc<dyn Clock>,
     telemetry: Telemetry,
@@ -71,17 +82,27 @@ impl App {
         let Assembly {
             plane,
             policing,
+            upstream,
             parts,
         } = built.await?;
+        let registry = settings.upstream.as_ref().ok_or(StartError::Upstream)?;
+        let certificates = Certificates::start(&settings.listen, registry, upstream, &clock)?;
+        let refused = telemetry::RefusedConnections::new(&meter);
+        let front = Front {
+            tls: certificates.of_listener(),
+            refused: Some(Arc::new(move |why| refused.add(why.as_str()))),
+            ..translate::front(&settings)
+        };
         let api = settings.admin.token.as_ref();
         let api = api.map(|token| Arc::new(admin::Api::new(token, parts)) as Arc<dyn server::Api>);
         Ok(Self {
-            listener: bind(settings.listen.address).await?,
+            listener: bind(settings.listen.address).await?.behind(front),
             admin: bind(settings.admin.address).await?,
             plane,
             api,
             store: stores.signatures,
             policing,
+            certificates,
             contact,
             clock,
             telemetry,
@@ -96,16 +117,20 @@ impl App {
         let readiness = Readiness::new(&drain);
         let plane = self.plane;
         let (metrics, writes) = (plane.metrics.clone(), plane.writes.clone());
-        let shed = move || {
+        let shed = move |why| {
             metrics.shed();
-            respond::overloaded()
+            match why {
+                Shed::All => respond::overloaded(),
+                Shed::Client => respond::too_many_of_one_client(),
+            }
         };
-        let service = InFlightLayer::new(self.settings.limits.in_flight, shed).layer(service_fn(
-            move |request| {
-                let plane = plane.clone();
-                async move { Ok(plane.answer(request).await) }
-            },
-        ));
+        let limits = self.settings.limits;
+        let limit =
+            InFlightLayer::new(limits.in_flight, NonZeroUsize::new(limits.per_client), shed);
+        let service = limit.layer(service_fn(move |request| {
+            let plane = plane.clone();
+            async move { Ok(plane.answer(request).await) }
+        }));
         let deadline = self.settings.timeouts.drain;
         let config = server::Config {
             head_timeout: self.settings.timeouts.head,
@@ -125,6 +150,7 @@ impl App {
             admin_config,
             admin_drain.clone(),
         ));
+        telemetry::watch_tasks(&self.telemetry.meter(), tokio::runtime::Handle::current());
         let maintenance = Maintenance {
             store: self.store,
             clock: self.clock,
@@ -133,6 +159,7 @@ impl App {
             meter: self.telemetry.meter(),
         };
         let (checks, meter) = (readiness.clone(), self.telemetry.meter());
+        let certificates = tokio::spawn(self.certificates.watch(checks.clone(), meter.clone()));
         let policing = tokio::spawn(async move {
             match self.policing {
                 Some(policing) => policing.watch(checks, meter).await,
@@ -156,6 +183,7 @@ impl App {
         }
         maintenance.abort();
         policing.abort();
+        certificates.abort();
         admin_drain.start();
         if let Err(error) = status.await {
             tracing::warn!(

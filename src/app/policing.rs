@@ -7,22 +7,18 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval};
 
+use super::reloading::{Looks, Outcomes};
 use super::{StartError, translate};
 use crate::auth::relay::Gates;
 use crate::clock::{Clock, UnixMillis};
 use crate::config::Settings;
 use crate::oci::RepositoryName;
 use crate::policy::{Existing, OnPull, Rule, Snapshot, Sources, Warning};
-use crate::server::{Health, Readiness};
+use crate::server::Readiness;
 use crate::store::SignatureStore;
 
-/// Files are looked at so often: what they say is in force within a second.
-const LOOK: Duration = Duration::from_millis(500);
 /// A file that was written so shortly before it was read may have been written again without a trace.
 const RACY: Duration = Duration::from_secs(2);
 
@@ -98,42 +94,19 @@ impl Policing {
             .u64_counter(RELOADS)
             .with_description("Reloads of the policy and the trust material, by result.")
             .build();
-        readiness.set("policy", Health::Ok);
-        let mut hangup = signal(SignalKind::hangup()).ok();
-        let mut ticks = interval(LOOK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut outcomes = Outcomes::new("policy", readiness, reloads, Vec::new());
+        let mut looks = Looks::start();
         let mut seen = self.look();
-        let mut failed = None;
         loop {
-            let asked_for = tokio::select! {
-                _ = ticks.tick() => false,
-                _ = received(&mut hangup) => true,
-            };
+            let asked_for = looks.next().await;
             let now = self.look();
             if !asked_for && now == seen && !now.is_racy(self.from.clock.now()) {
                 continue;
             }
             seen = now;
-            let result = match self.reload(asked_for).await {
-                Ok(false) if failed.is_none() => continue,
-                Ok(is_new) => {
-                    readiness.set("policy", Health::Ok);
-                    if failed.take().is_some() && !is_new {
-                        tracing::info!("the policy is right again; what was in force stays");
-                    }
-                    "ok"
-                }
-                Err(error) if failed.as_ref() == Some(&error) && !asked_for => continue,
-                Err(error) => {
-                    let stays = self.snapshot.load().revision().policy.clone();
-                    tracing::error!(error, policy_revision = stays, "the policy is not reloaded");
-                    let reason = format!("not reloaded, revision {stays} stays in force: {error}");
-                    readiness.set("policy", Health::Degraded(reason));
-                    failed = Some(error);
-                    "failed"
-                }
-            };
-            reloads.add(1, &[KeyValue::new("result", result)]);
+            let result = self.reload(asked_for).await;
+            let stays = format!("revision {}", self.snapshot.load().revision().policy);
+            outcomes.tell(result, asked_for, &stays);
         }
     }
 
@@ -244,20 +217,12 @@ fn report(warnings: &[Warning]) {
     }
 }
 
-async fn received(signal: &mut Option<Signal>) {
-    match signal {
-        Some(signal) => {
-            signal.recv().await;
-        }
-        None => std::future::pending().await,
-    }
-}
-
 /// Without a policy nothing is read again, and a signal that asks for it ends nobody.
 pub(super) async fn nothing_to_reload() {
-    let mut hangup = signal(SignalKind::hangup()).ok();
+    let mut looks = Looks::start();
     loop {
-        received(&mut hangup).await;
-        tracing::info!("SIGHUP: there is no policy to read again");
+        if looks.next().await {
+            tracing::info!("SIGHUP: there is no policy to read again");
+        }
     }
 }

@@ -79,9 +79,22 @@ pub async fn open_beside(
 ) -> Result<Stores, StartError> {
     if let Storage::Directory(directory) = &settings.storage {
         // A directory that is not there is a mistake, and no empty store.
-        let objects = directory.join("objects");
-        fs::metadata(&objects).map_err(|source| unusable(&objects, source))?;
+        let path = directory.join("objects");
+        if !fs::exists(&path).map_err(|source| unusable(&path, source))? {
+            return Err(StartError::NoStore { path });
+        }
     }
+    open_or_make_beside(settings, clock).await
+}
+
+/// As [`open_beside`], for a command that may be the first to use the stores: creates what is missing of a data directory.
+///
+/// # Errors
+/// See [`open_stores`].
+pub async fn open_or_make_beside(
+    settings: &Settings,
+    clock: &Arc<dyn Clock>,
+) -> Result<Stores, StartError> {
     match (open_stores(settings, clock).await, &settings.storage) {
         (Err(StartError::Embedded(OpenError::Locked { .. })), Storage::Directory(directory)) => {
             let objects = directory.join("objects");

@@ -4,27 +4,39 @@ use std::fs;
 use std::path::Path;
 
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 
 use super::StartError;
+use crate::certificates;
 
 /// The authorities of the system and those of `file`.
 pub(super) fn roots(file: Option<&Path>) -> Result<RootCertStore, StartError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let mut roots = of_system();
     if let Some(path) = file {
-        add(&mut roots, path, &read(path)?)?;
+        roots.roots.extend(judged(path, &read(path)?)?.roots);
     }
     Ok(roots)
+}
+
+/// The authorities of the system.
+pub(super) fn of_system() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
 }
 
 /// The PEM of `file`, whose certificates can all be trusted, for clients that add those of the system themselves.
 pub(super) fn authorities(file: Option<&Path>) -> Result<Option<Vec<u8>>, StartError> {
     let Some(path) = file else { return Ok(None) };
     let pem = read(path)?;
-    add(&mut RootCertStore::empty(), path, &pem)?;
+    judged(path, &pem)?;
     Ok(Some(pem))
+}
+
+fn judged(path: &Path, pem: &[u8]) -> Result<RootCertStore, StartError> {
+    certificates::authorities(pem).map_err(|source| StartError::Certificates {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, StartError> {
@@ -32,22 +44,6 @@ fn read(path: &Path) -> Result<Vec<u8>, StartError> {
         path: path.to_owned(),
         source,
     })
-}
-
-fn add(roots: &mut RootCertStore, path: &Path, pem: &[u8]) -> Result<(), StartError> {
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|source| StartError::Certificates {
-            path: path.to_owned(),
-            source,
-        })?;
-        roots
-            .add(certificate)
-            .map_err(|source| StartError::Certificate {
-                path: path.to_owned(),
-                source,
-            })?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -2,9 +2,11 @@
 //! writers that are passed in, errors of writing to the caller.
 
 mod config;
+mod doctor;
 mod inspect;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -16,7 +18,9 @@ use serde_json::json;
 use crate::config::Flags;
 
 pub use self::config::{dump_config, show_schema};
+pub use self::doctor::Doctor;
 pub use self::inspect::Inspect;
+pub use self::transfer::{Export, Import, Place};
 
 /// A reverse proxy that gives any OCI registry the Referrers API and a durable signature store.
 #[derive(Clone, Debug, Parser)]
@@ -97,6 +101,12 @@ pub enum Command {
     Verify(Inspect),
     /// Show all that is known of an image, and what would make it pass
     Explain(Inspect),
+    /// Ask a registry what it can do, and say what regseal adds to it and what it cannot
+    Doctor(Doctor),
+    /// Take over what the registry has: signatures, and the inventory of what was there
+    Import(Import),
+    /// Write to the registry what only regseal holds, so that regseal can be taken away
+    Export(Export),
     /// Rebuild the index from the stored objects
     RebuildIndex(RebuildIndex),
     /// Delete stored objects that nothing refers to

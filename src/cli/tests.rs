@@ -44,6 +44,9 @@ fn help_is_stable() {
       trust          Look at what the policy trusts in
       verify         Say whether an image is signed as its rule asks
       explain        Show all that is known of an image, and what would make it pass
+      doctor         Ask a registry what it can do, and say what regseal adds to it and what it cannot
+      import         Take over what the registry has: signatures, and the inventory of what was there
+      export         Write to the registry what only regseal holds, so that regseal can be taken away
       rebuild-index  Rebuild the index from the stored objects
       gc             Delete stored objects that nothing refers to
       version        Show the version

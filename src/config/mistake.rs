@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::written::Origin;
+use crate::certificates::CertificateError;
 
 /// Why there are no settings.
 #[derive(Debug, Error)]
@@ -92,6 +93,14 @@ pub enum Problem {
     /// A file has nothing in it.
     #[error("{} is empty", .0.display())]
     EmptyFile(PathBuf),
+    /// A file of certificates or keys is not what it has to be.
+    #[error("{} {source}", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: CertificateError,
+    },
     /// A secret is no text; it is not repeated.
     #[error("expected a text that is not empty, in quotes if it looks like something else")]
     SecretExpected,

@@ -19,8 +19,9 @@ mod written;
 
 pub use self::mistake::{ConfigErrors, Mistake, Problem};
 pub use self::settings::{
-    Admin, Auth, Capture, CaptureMode, Gc, Index, Keys, Limits, Listen, LogFormat, Policy, Redis,
-    S3, ServiceAccount, Settings, Storage, Telemetry, Timeouts, TokenRelay, Upstream,
+    Admin, Auth, Capture, CaptureMode, ForeignUploads, Gc, Index, KeyPair, Keys, Limits, Listen,
+    LogFormat, Policy, Redirects, Redis, S3, ServiceAccount, Settings, Storage, Telemetry,
+    Timeouts, Tls, TokenRelay, Upstream,
 };
 pub use self::sources::{Environment, Flags};
 pub use self::written::Origin;

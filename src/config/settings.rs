@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
+use ipnet::IpNet;
 use tracing::Level;
 
 use crate::secret::Secret;
@@ -50,6 +51,30 @@ pub struct Listen {
     pub address: SocketAddr,
     /// The URL clients use, where it cannot be told from their requests.
     pub public_url: Option<Uri>,
+    /// The certificate of the listener; none: it speaks in clear.
+    pub tls: Option<Tls>,
+    /// Who begins connections with a header of the PROXY protocol.
+    pub proxy_protocol: Vec<IpNet>,
+    /// Whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// What the listener shows, and asks for, in a TLS handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate of the server.
+    pub identity: KeyPair,
+    /// A PEM file with the authorities of clients; none: clients need no certificate.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// The files of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPair {
+    /// A PEM file with the certificate, and those between it and its authority.
+    pub certificate: PathBuf,
+    /// A PEM file with its key.
+    pub key: PathBuf,
 }
 
 /// Where operators connect.
@@ -68,10 +93,38 @@ pub struct Upstream {
     pub url: Uri,
     /// A PEM file with authorities to trust besides those of the system.
     pub ca: Option<PathBuf>,
+    /// What regseal shows to the registry in a TLS handshake.
+    pub client: Option<KeyPair>,
     /// Whether 404 may mean "not for you".
     pub hides_private_repositories: bool,
+    /// Whether a tag is deleted through a placeholder where the registry deletes by digest only.
+    pub mend_tag_delete: bool,
+    /// What becomes of upload locations that are no session of the distribution API.
+    pub foreign_uploads: ForeignUploads,
+    /// Who follows redirects of blobs and manifests.
+    pub redirects: Redirects,
+    /// Hosts by which clients of a mirror know the registry, beside its own.
+    pub namespaces: Vec<String>,
     /// The credentials of work that no caller asked for.
     pub service_account: Option<ServiceAccount>,
+}
+
+/// What becomes of upload locations on another host or path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForeignUploads {
+    /// regseal goes there for the client.
+    Map,
+    /// The client goes there itself.
+    Relay,
+}
+
+/// Who follows redirects of blobs and manifests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redirects {
+    /// The client.
+    Relay,
+    /// regseal.
+    Follow,
 }
 
 /// Credentials for the registry.
@@ -170,6 +223,8 @@ pub struct Capture {
     pub absorb_fallback_tags: bool,
     /// Whether the tags of older cosign versions are captured.
     pub absorb_cosign_tags: bool,
+    /// How long what the registry lists itself is believed.
+    pub refresh: Duration,
     /// What happens to the signatures of a subject that is deleted.
     pub on_subject_delete: OnSubjectDelete,
     /// How long [`OnSubjectDelete::Grace`] waits.
@@ -207,6 +262,12 @@ pub struct Timeouts {
     pub upstream_connect: Duration,
     /// For the head of the upstream's response.
     pub upstream_first_byte: Duration,
+    /// For the head of the upstream's response to the last request of an upload.
+    pub upload_completion: Duration,
+    /// For a place among the requests to the upstream.
+    pub upstream_queue: Duration,
+    /// For all that is done for a request before its response begins.
+    pub request: Duration,
     /// For requests in flight at the end of the process.
     pub drain: Duration,
     /// For a call to Redis.
@@ -220,6 +281,14 @@ pub struct Timeouts {
 pub struct Limits {
     /// Requests at a time.
     pub in_flight: usize,
+    /// Requests of one client at a time; 0: no bound.
+    pub per_client: usize,
+    /// Requests to the upstream at a time.
+    pub upstream: usize,
+    /// Requests that wait for one of these.
+    pub upstream_queue: usize,
+    /// Memory for what is read whole, all together, in bytes.
+    pub buffered: u64,
     /// The largest manifest, in bytes.
     pub manifest: u64,
 }

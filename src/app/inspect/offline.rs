@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use http_body_util::BodyExt;
 
-use super::{Answered, InspectError, docker};
-use crate::app::assembly::Assembly;
+use super::{Answered, InspectError};
 use crate::app::contact::Contact;
-use crate::app::{StartError, open_beside, translate};
-use crate::auth::Caller;
+use crate::app::{assembly::Assembly, docker, open_beside};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Environment, Settings};
 
@@ -17,13 +15,7 @@ pub(super) async fn ask(
     environment: &Environment,
     reference: &str,
 ) -> Result<Answered, InspectError> {
-    let registry = settings.upstream.as_ref();
-    let registry = registry.ok_or(StartError::Upstream)?;
-    let host = registry.url.authority().map(|host| host.as_str());
-    let account = match docker::account(environment, host.unwrap_or_default())? {
-        Some((username, password)) => Caller::own(Some((&username, &password))),
-        None => translate::account(settings),
-    };
+    let account = docker::account_of(settings, environment)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = open_beside(settings, &clock).await?.signatures;
     let contact = Contact::new(Arc::clone(&clock));

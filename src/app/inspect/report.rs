@@ -182,7 +182,7 @@ impl fmt::Display for Report {
 }
 
 /// Rows in columns; the last one is as long as it is.
-fn write_aligned<const N: usize>(
+pub(in crate::app) fn write_aligned<const N: usize>(
     out: &mut dyn Write,
     indent: &str,
     rows: &[[&str; N]],
@@ -205,7 +205,7 @@ fn write_aligned<const N: usize>(
 }
 
 /// Without what a terminal would obey.
-pub(super) fn plain(text: &str) -> String {
+pub(in crate::app) fn plain(text: &str) -> String {
     let shown = |letter: char| {
         if letter.is_control() || is_invisible(letter) {
             '?'

@@ -17,6 +17,12 @@ const AGE: Span = Span(RangeInclusive::new(
     Duration::from_hours(366 * 24),
 ));
 
+/// Up to an hour: whoever writes at the registry's own address waits for it.
+const REFRESH: Span = Span(RangeInclusive::new(
+    Duration::from_millis(1),
+    Duration::from_hours(1),
+));
+
 pub(super) fn capture(keys: &mut Section<'_>) -> Capture {
     Capture {
         mode: keys.value(
@@ -57,7 +63,8 @@ pub(super) fn capture(keys: &mut Section<'_>) -> Capture {
         ),
         absorb_fallback_tags: keys.value(
             "absorb_fallback_tags",
-            "Whether referrers tags (sha256-<hex>) are merged into the referrers and not sent to the registry.",
+            "Whether referrers tags (sha256-<hex>) are merged into the referrers, not sent to the registry and not shown in \
+             its tag lists.",
             &Flag,
             true,
         ),
@@ -66,6 +73,13 @@ pub(super) fn capture(keys: &mut Section<'_>) -> Capture {
             "Whether the tags of cosign 2 and older (sha256-<hex>.sig, .att, .sbom) are captured.",
             &Flag,
             true,
+        ),
+        refresh: keys.value(
+            "refresh",
+            "How long what the registry lists itself (its Referrers API, referrers tags, tags of cosign) is believed before \
+             it is looked for again.",
+            &REFRESH,
+            Duration::from_secs(60),
         ),
         on_subject_delete: keys.value(
             "on_subject_delete",

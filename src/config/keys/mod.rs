@@ -31,8 +31,12 @@ pub(super) fn read(keys: &mut Section<'_>, needed: Needed) -> Option<Settings> {
         "Where operators connect: health and metrics.",
         network::admin,
     );
+    let knows_clients = listen
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.client_ca.is_some());
     let upstream = keys.section("upstream", "The registry behind.", |keys| {
-        network::upstream(keys, needed)
+        network::upstream(keys, needed, knows_clients)
     });
     let auth = keys.section("auth", "Decisions about callers.", network::auth);
     let stores = stores::read(keys);

@@ -3,34 +3,108 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::Uri;
+
 use super::Needed;
-use crate::config::kind::{Address, Choice, FilePath, Flag, Name, SecretFile, Span, Url, Urls};
+use crate::certificates;
+use crate::config::kind::{
+    Address, AuthoritiesFile, CertificateFile, Choice, Flag, Hosts, KeyFile, Name, Networks,
+    SecretFile, Span, Url, Urls,
+};
 use crate::config::mistake::Problem;
 use crate::config::section::Section;
-use crate::config::settings::{Admin, Auth, Listen, ServiceAccount, TokenRelay, Upstream};
+use crate::config::settings::{
+    Admin, Auth, ForeignUploads, KeyPair, Listen, Redirects, ServiceAccount, Tls, TokenRelay,
+    Upstream,
+};
+use crate::config::written::Origin;
 
 pub(super) fn listen(keys: &mut Section<'_>) -> Listen {
-    let listen = Listen {
-        address: keys.value(
-            "address",
-            "The address and port of the registry that clients see.",
-            &Address,
-            SocketAddr::from(([0, 0, 0, 0], 8080)),
-        ),
-        public_url: keys.optional(
-            "public_url",
-            "The URL by which clients reach that address, for instance through a load balancer that ends TLS.",
-            &Url::ORIGIN,
-        ),
-    };
-    keys.later("signing", "A second data listener for those who sign.");
-    keys.later("tls", "The certificate of the listener.");
-    keys.later("proxy_protocol", "The PROXY protocol of a load balancer.");
-    keys.later(
-        "trusted_proxies",
-        "Proxies whose forwarding headers are believed.",
+    let address = keys.value(
+        "address",
+        "The address and port of the registry that clients see.",
+        &Address,
+        SocketAddr::from(([0, 0, 0, 0], 8080)),
     );
-    listen
+    let public_url = keys.optional(
+        "public_url",
+        "The URL by which clients reach that address, for instance through a load balancer that ends TLS.",
+        &Url::ORIGIN,
+    );
+    keys.later("signing", "A second data listener for those who sign.");
+    Listen {
+        address,
+        public_url,
+        tls: keys.alternative("tls", "TLS, and with it HTTP/2.", tls),
+        proxy_protocol: keys.section(
+            "proxy_protocol",
+            "The PROXY protocol of load balancers.",
+            |keys| {
+                let about = "Networks of load balancers whose connections begin with a PROXY header, of version 1 or 2; each of theirs must.";
+                keys.value("from", about, &Networks, Vec::new())
+            },
+        ),
+        trusted_proxies: keys.value(
+            "trusted_proxies",
+            "Networks of proxies whose Forwarded and X-Forwarded-For, -Proto and -Host are believed.",
+            &Networks,
+            Vec::new(),
+        ),
+    }
+}
+
+fn tls(keys: &mut Section<'_>) -> Option<Tls> {
+    let identity = key_pair(
+        keys,
+        (
+            "certificate",
+            "The PEM file with the certificate and those between it and its authority. Required.",
+        ),
+        (
+            "key",
+            "The PEM file with the key of that certificate. Required.",
+        ),
+        true,
+    );
+    let client_ca = keys.optional(
+        "client_ca",
+        "A PEM file with authorities: every client has to show a certificate that one of them has signed.",
+        &AuthoritiesFile,
+    );
+    Some(Tls {
+        identity: identity?,
+        client_ca,
+    })
+}
+
+/// A certificate and its key, which both have to be there if either is or `required`.
+fn key_pair(
+    keys: &mut Section<'_>,
+    (certificate, about_certificate): (&'static str, &'static str),
+    (key, about_key): (&'static str, &'static str),
+    required: bool,
+) -> Option<KeyPair> {
+    let origin_of_key = keys.origin(key);
+    let (chain, private) = if required || origin_of_key.is_some() {
+        let chain = keys.required(certificate, about_certificate, &CertificateFile, None);
+        (chain, keys.required(key, about_key, &KeyFile, None))
+    } else if keys.origin(certificate).is_some() {
+        let chain = keys.optional(certificate, about_certificate, &CertificateFile);
+        (chain, keys.required(key, about_key, &KeyFile, None))
+    } else {
+        let chain = keys.optional(certificate, about_certificate, &CertificateFile);
+        (chain, keys.optional(key, about_key, &KeyFile))
+    };
+    let ((certificate, chain), (private, secret)) = (chain?, private?);
+    if let Err(source) = certificates::identity(chain, secret) {
+        let path = private.clone();
+        let origin = origin_of_key.unwrap_or(Origin::Default);
+        keys.report(origin, key, Problem::Certificate { path, source });
+    }
+    Some(KeyPair {
+        certificate,
+        key: private,
+    })
 }
 
 pub(super) fn admin(keys: &mut Section<'_>) -> Admin {
@@ -52,7 +126,13 @@ pub(super) fn admin(keys: &mut Section<'_>) -> Admin {
 }
 
 /// The registry behind; there is none only if a mistake was reported or if it is not needed.
-pub(super) fn upstream(keys: &mut Section<'_>, needed: Needed) -> Option<Upstream> {
+///
+/// `knows_clients`: whether the listener lets nobody in without a certificate.
+pub(super) fn upstream(
+    keys: &mut Section<'_>,
+    needed: Needed,
+    knows_clients: bool,
+) -> Option<Upstream> {
     let about =
         "The registry behind: http or https, host and perhaps port, no path. Required by serve.";
     let url = match needed {
@@ -62,7 +142,7 @@ pub(super) fn upstream(keys: &mut Section<'_>, needed: Needed) -> Option<Upstrea
     let ca = keys.optional(
         "ca",
         "A PEM file with certificate authorities to trust besides those of the system.",
-        &FilePath,
+        &AuthoritiesFile,
     );
     let hides_private_repositories = keys.value(
         "hides_private_repositories",
@@ -70,11 +150,67 @@ pub(super) fn upstream(keys: &mut Section<'_>, needed: Needed) -> Option<Upstrea
         &Flag,
         true,
     );
-    keys.later(
-        "client_certificate",
-        "The certificate regseal shows to the registry.",
+    let foreign_uploads = keys.value(
+        "foreign_uploads",
+        "Where the registry sends uploads to another host or path: map, regseal goes there for the client; or relay, \
+         the client goes there itself.",
+        &Choice(&[
+            ("map", Some(ForeignUploads::Map)),
+            ("relay", Some(ForeignUploads::Relay)),
+        ]),
+        ForeignUploads::Map,
     );
-    keys.later("client_key", "The key of that certificate.");
+    let redirects = keys.value(
+        "redirects",
+        "Where the registry redirects reads of blobs and manifests: relay, the client goes there itself; or follow, \
+         regseal does.",
+        &Choice(&[
+            ("relay", Some(Redirects::Relay)),
+            ("follow", Some(Redirects::Follow)),
+        ]),
+        Redirects::Relay,
+    );
+    let namespaces = keys.value(
+        "namespaces",
+        "Hosts by which clients that use regseal as a mirror know the registry, beside its own.",
+        &Hosts,
+        Vec::new(),
+    );
+    let mend_tag_delete = keys.value(
+        "mend_tag_delete",
+        "Whether a tag that the registry cannot delete is deleted by putting a placeholder there and deleting that.",
+        &Flag,
+        true,
+    );
+    let origin = keys.origin("client_certificate");
+    let client = key_pair(
+        keys,
+        (
+            "client_certificate",
+            "The PEM file with the certificate regseal shows to the registry.",
+        ),
+        (
+            "client_key",
+            "The PEM file with the key of that certificate.",
+        ),
+        false,
+    );
+    let trusts_proxy = keys.value(
+        "trusts_proxy",
+        "acknowledged: it is known that the registry lets regseal in, by its certificate or address, and so whoever reaches regseal.",
+        &Choice(&[("no", Some(false)), ("acknowledged", Some(true))]),
+        false,
+    );
+    if let Some(origin) = origin {
+        let is_tls = url.as_ref().and_then(Uri::scheme_str) != Some("http");
+        let name = "client_certificate";
+        if !is_tls {
+            keys.report(origin, name, Problem::OnlyIf("an https upstream.url"));
+        } else if !knows_clients && !trusts_proxy {
+            let what = "listen.tls.client_ca, or upstream.trusts_proxy: acknowledged: the registry then decides about regseal, and not about who asks it";
+            keys.report(origin, name, Problem::Needs(what));
+        }
+    }
     let service_account = keys.alternative(
         "service_account",
         "The credentials of work that no caller asked for.",
@@ -83,7 +219,12 @@ pub(super) fn upstream(keys: &mut Section<'_>, needed: Needed) -> Option<Upstrea
     Some(Upstream {
         url: url?,
         ca,
+        client,
         hides_private_repositories,
+        mend_tag_delete,
+        foreign_uploads,
+        redirects,
+        namespaces,
         service_account,
     })
 }

@@ -32,6 +32,21 @@ pub(super) fn timeouts(keys: &mut Section<'_>) -> Timeouts {
             "For the registry's response to begin after the request has been sent.",
             60,
         ),
+        upload_completion: deadline(
+            "upload_completion",
+            "For the registry's response to the last request of an upload, before which some copy the whole blob.",
+            600,
+        ),
+        upstream_queue: deadline(
+            "upstream_queue",
+            "For a place among the requests to the registry.",
+            2,
+        ),
+        request: deadline(
+            "request",
+            "For all that is done for a request before its response begins; uploads, which stream, have the others.",
+            120,
+        ),
         drain: deadline(
             "drain",
             "For requests in flight when the process is told to end.",
@@ -58,6 +73,30 @@ pub(super) fn limits(keys: &mut Section<'_>) -> Limits {
             "Requests at a time, each counted until its response has ended.",
             &Count(1..=1_000_000),
             1024,
+        ),
+        per_client: keys.value(
+            "per_client",
+            "Requests of one client at a time, by its address, or its network (/64) of IPv6. 0: no bound.",
+            &Count(0..=1_000_000),
+            0,
+        ),
+        upstream: keys.value(
+            "upstream",
+            "Requests to the registry at a time, each counted until its response has ended. A quarter is for regseal's own questions.",
+            &Count(2..=1_000_000),
+            512,
+        ),
+        upstream_queue: keys.value(
+            "upstream_queue",
+            "Requests that wait for one of these; more are refused at once.",
+            &Count(0..=1_000_000),
+            512,
+        ),
+        buffered: keys.value(
+            "buffered",
+            "Memory for manifests, and for responses of the registry that are read whole, all together.",
+            &Size(MIB..=64 * KIB * MIB),
+            64 * MIB,
         ),
         manifest: keys.value(
             "manifest",

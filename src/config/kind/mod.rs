@@ -1,6 +1,8 @@
 //! What a key can hold. A kind reads a value, shows it in a form that it reads again, and describes it to a JSON schema.
 
 mod bucket;
+mod certificate;
+mod network;
 mod quantity;
 mod redis_url;
 mod secret;
@@ -14,10 +16,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value as Json, json};
 
 pub(super) use self::bucket::{Bucket, Prefix};
+pub(super) use self::certificate::{AuthoritiesFile, CertificateFile, KeyFile};
+pub(super) use self::network::Networks;
 pub(super) use self::quantity::{Size, Span};
 pub(super) use self::redis_url::{RedisAddress, RedisUrl};
 pub(super) use self::secret::{Files, ReadableFile, SecretFile, SecretText, names_secret};
-pub(super) use self::url::{Url, Urls};
+pub(super) use self::url::{Hosts, Url, Urls};
 use super::mistake::Problem;
 use crate::yaml::{Node, Value};
 

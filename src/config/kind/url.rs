@@ -101,6 +101,48 @@ impl Kind for Urls {
     }
 }
 
+/// A list of hosts, each perhaps with a port.
+pub(in crate::config) struct Hosts;
+
+impl Kind for Hosts {
+    type Value = Vec<String>;
+
+    fn read(&self, node: &Node, _: &Path) -> Result<Vec<String>, Vec<Fault>> {
+        let expected = "a list of hosts such as registry.example.com or registry.example.com:5000";
+        let Some(elements) = node.list() else {
+            return Err(node.unexpected(expected));
+        };
+        let mut hosts = Vec::new();
+        let mut faults = Vec::new();
+        for element in elements {
+            let text = element.text();
+            match text.filter(|text| is_server_name(text)) {
+                Some(host) => hosts.push(host.to_owned()),
+                None => faults.extend(element.unexpected(expected)),
+            }
+        }
+        if faults.is_empty() {
+            Ok(hosts)
+        } else {
+            Err(faults)
+        }
+    }
+
+    fn show(&self, hosts: &Vec<String>) -> Json {
+        json!(hosts)
+    }
+
+    fn schema(&self) -> Json {
+        let host = json!({"type": "string", "pattern": "^[^/@?#\\\\s]+$"});
+        json!({"type": "array", "items": host, "uniqueItems": true})
+    }
+}
+
+fn is_server_name(text: &str) -> bool {
+    let url = format!("http://{text}").parse::<Uri>();
+    !text.contains(['/', '@', '?', '#']) && url.is_ok_and(|url| is_server(&url))
+}
+
 /// Whether the URL names a server that can be spoken to: by HTTP, with a host, on a port that exists.
 fn is_server(url: &Uri) -> bool {
     let Some(authority) = url.authority() else {

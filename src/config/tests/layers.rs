@@ -75,7 +75,8 @@ fn shared_variables_are_honoured_and_weaker_than_ours() {
 fn relative_paths_start_where_they_are_written() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::create_dir(directory.path().join("etc")).unwrap();
-    let file = "upstream: {url: http://a, ca: ./ca.crt}\nstorage: {directory: ../data}\n";
+    let file =
+        "upstream: {url: http://a}\npolicy: {file: ./policy.yaml}\nstorage: {directory: ../data}\n";
     std::fs::write(directory.path().join("etc/regseal.yaml"), file).unwrap();
     let mut flags = Flags {
         config: Some("etc/regseal.yaml".into()),
@@ -85,8 +86,8 @@ fn relative_paths_start_where_they_are_written() {
     let environment = Environment::new(directory.path(), nothing);
     let settings = load(&flags, &environment).unwrap();
     assert_eq!(
-        settings.upstream.unwrap().ca.unwrap(),
-        directory.path().join("etc/ca.crt")
+        settings.policy.file.unwrap(),
+        directory.path().join("etc/policy.yaml")
     );
     assert_eq!(
         settings.storage,

@@ -5,6 +5,7 @@ mod mistakes;
 mod policy;
 mod shown;
 mod stores;
+mod tls;
 
 use std::path::Path;
 
@@ -25,6 +26,15 @@ impl Case {
             ..Flags::default()
         };
         Self { directory, flags }
+    }
+
+    /// Writes a certificate and its key.
+    fn certificate(&self, certificate: &str, key: &str) {
+        let signing = rcgen::KeyPair::generate().unwrap();
+        let made = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let made = made.self_signed(&signing).unwrap();
+        std::fs::write(self.directory.path().join(certificate), made.pem()).unwrap();
+        std::fs::write(self.directory.path().join(key), signing.serialize_pem()).unwrap();
     }
 
     fn environment(&self, variables: &[(&str, &str)]) -> Environment {

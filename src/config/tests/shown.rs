@@ -10,6 +10,7 @@ fn a_dump_loads_again_and_names_origins() {
     let file = "listen:\n  public_url: https://registry.example.com\nupstream: {ca: 'my #ca: 1.crt'}\ncapture:\n  \
                 artifact_types: []\n  max_blob: 1000001\nauth: {token_relay: off, cache_ttl: 0s}\n";
     let case = Case::new(file);
+    case.certificate("my #ca: 1.crt", "ca.key");
     let flags = Flags {
         upstream: Some("http://localhost:5000/".to_owned()),
         verbose: 1,
@@ -32,6 +33,9 @@ fn a_dump_loads_again_and_names_origins() {
     listen:
       address: 0.0.0.0:8080  # default
       public_url: https://registry.example.com  # regseal.yaml:2
+      proxy_protocol:
+        from: []  # default
+      trusted_proxies: []  # default
     admin:
       address: 127.0.0.1:8081  # default
       token_file: null  # default
@@ -39,6 +43,13 @@ fn a_dump_loads_again_and_names_origins() {
       url: http://localhost:5000  # --upstream
       ca: "/srv/my #ca: 1.crt"  # regseal.yaml:3
       hides_private_repositories: true  # default
+      foreign_uploads: map  # default
+      redirects: relay  # default
+      namespaces: []  # default
+      mend_tag_delete: true  # default
+      client_certificate: null  # default
+      client_key: null  # default
+      trusts_proxy: "no"  # default
     auth:
       token_relay: "off"  # regseal.yaml:7
       realms: []  # default
@@ -57,6 +68,7 @@ fn a_dump_loads_again_and_names_origins() {
       staging: 1MiB  # default
       absorb_fallback_tags: true  # default
       absorb_cosign_tags: true  # default
+      refresh: 1m  # default
       on_subject_delete: keep  # default
       subject_grace: 24h  # default
     gc:
@@ -71,11 +83,18 @@ fn a_dump_loads_again_and_names_origins() {
       idle: 1m  # default
       upstream_connect: 5s  # default
       upstream_first_byte: 1m  # default
+      upload_completion: 10m  # default
+      upstream_queue: 2s  # default
+      request: 2m  # default
       drain: 30s  # default
       redis: 1s  # default
       s3_operation: 15s  # default
     limits:
       in_flight: 1024  # default
+      per_client: 0  # default
+      upstream: 512  # default
+      upstream_queue: 512  # default
+      buffered: 64MiB  # default
       manifest: 4MiB  # default
     telemetry:
       service_name: regseal  # default
@@ -114,6 +133,14 @@ fn shipped_case(text: &str) -> Case {
         "signing.pem",
     ] {
         std::fs::write(case.directory.path().join(file), "hidden\n").unwrap();
+    }
+    for (certificate, key) in [
+        ("tls.crt", "tls.key"),
+        ("upstream.crt", "upstream.key"),
+        ("clients.crt", "clients.key"),
+        ("ca.crt", "ca.key"),
+    ] {
+        case.certificate(certificate, key);
     }
     case
 }
@@ -260,7 +287,10 @@ fn the_shipped_schema_is_current() {
 #[test]
 fn the_schema_names_what_is_not_yet_supported() {
     let schema = schema();
-    for pointer in ["/properties/webhooks", "/properties/listen/properties/tls"] {
+    for pointer in [
+        "/properties/webhooks",
+        "/properties/listen/properties/signing",
+    ] {
         let later = schema.pointer(pointer).unwrap();
         assert!(
             later["description"]

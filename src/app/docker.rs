@@ -6,10 +6,22 @@ use std::io;
 
 use base64ct::{Base64, Encoding};
 use serde::Deserialize;
+use thiserror::Error;
 
-use super::InspectError;
-use crate::config::Environment;
+use super::translate;
+use crate::auth::Caller;
+use crate::config::{Environment, Settings};
 use crate::secret::Secret;
+
+/// The Docker configuration cannot be used.
+#[derive(Debug, Error)]
+#[error("the Docker configuration {path} cannot be used: {problem}")]
+pub struct DockerError {
+    /// The file.
+    path: String,
+    /// What is wrong with it.
+    problem: String,
+}
 
 #[derive(Deserialize)]
 struct Document {
@@ -22,15 +34,32 @@ struct Entry {
     auth: Option<String>,
 }
 
+/// What regseal itself is to the registry behind, for a command: whom docker has logged in there, else the service account.
+///
+/// # Errors
+/// The Docker configuration cannot be used.
+pub(super) fn account_of(
+    settings: &Settings,
+    environment: &Environment,
+) -> Result<Caller, DockerError> {
+    let registry = settings.upstream.as_ref();
+    let host = registry.and_then(|registry| registry.url.authority());
+    let host = host.map(|host| host.as_str()).unwrap_or_default();
+    Ok(match account(environment, host)? {
+        Some((username, password)) => Caller::own(Some((&username, &password))),
+        None => translate::account(settings),
+    })
+}
+
 /// Name and password for a registry; none if the file is not there or has none for it.
 pub(super) fn account(
     environment: &Environment,
     host: &str,
-) -> Result<Option<(String, Secret)>, InspectError> {
+) -> Result<Option<(String, Secret)>, DockerError> {
     let Some(path) = environment.docker_config() else {
         return Ok(None);
     };
-    let wrong = |problem: String| InspectError::Docker {
+    let wrong = |problem: String| DockerError {
         path: path.display().to_string(),
         problem,
     };
