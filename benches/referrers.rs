@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use regseal::app::{self, Stores};
 use regseal::auth::relay::{self, Gates, Wrapping};
 use regseal::auth::{self, Authorizer, Relay};
-use regseal::body;
+use regseal::body::{self, Room};
 use regseal::clock::{Clock, SystemClock};
 use regseal::config::{self, Environment, Flags};
-use regseal::handlers::{self, CaptureMode, Handlers};
+use regseal::handlers::{self, CaptureMode, ForeignUploads, Handlers, Redirects, UploadSessions};
 use regseal::oci::{Digest, Manifest, RepositoryName, media_type};
 use regseal::route::Route;
 use regseal::sealing::{Sealer, SealingKey};
@@ -94,14 +95,27 @@ async fn handlers(directory: &Path, count: usize) -> Handlers {
         staging: 1 << 20,
         absorb_fallback_tags: true,
         absorb_cosign_tags: true,
+        refresh: Duration::from_secs(60),
         on_subject_delete: regseal::store::OnSubjectDelete::Keep,
+        mend_tag_delete: true,
         max_manifest: 4 << 20,
+        room: Room::of(64 << 20),
+        staging_room: Room::of(8 << 20),
         manifest_time: Duration::from_secs(60),
-        public_scheme: "http",
         public_authority: None,
+        redirects: Redirects::Relay,
+        namespaces: Vec::new(),
     };
+    let sessions = UploadSessions::new(
+        ForeignUploads::Relay,
+        Arc::new(Sealer::new(Vec::new())),
+        upstream.authority().clone(),
+        Arc::clone(&clock),
+    );
     let relay = Arc::new(relay(&upstream, clock));
-    Handlers::new(config, upstream, authorizer, relay, signatures, None)
+    Handlers::new(
+        config, upstream, authorizer, relay, signatures, sessions, None,
+    )
 }
 
 /// A relay that has nothing to do.
@@ -110,7 +124,6 @@ fn relay(upstream: &Arc<Upstream>, clock: Arc<dyn Clock>) -> Relay {
         allowed: false,
         realms: Vec::new(),
         public_url: None,
-        scheme: "http",
         body_time: Duration::from_secs(60),
     };
     let key = SealingKey::generate().expect("a key");
@@ -157,6 +170,8 @@ async fn registry() -> std::net::SocketAddr {
         };
         let mut response = Response::new(Empty::<Bytes>::new());
         *response.status_mut() = status;
+        let kind = HeaderValue::from_static(media_type::IMAGE_MANIFEST);
+        response.headers_mut().insert(CONTENT_TYPE, kind);
         Ok::<_, Infallible>(response)
     });
     tokio::spawn(server::serve(
@@ -172,13 +187,18 @@ fn upstream_config(address: std::net::SocketAddr) -> upstream::Config {
     upstream::Config {
         scheme: http::uri::Scheme::HTTP,
         authority: address.to_string().parse().expect("an authority"),
-        roots: RootCertStore::empty(),
+        tls: upstream::Tls {
+            roots: RootCertStore::empty(),
+            identity: None,
+        },
         connect: Duration::from_secs(5),
         first_byte: Duration::from_secs(5),
         read: Duration::from_secs(5),
         idle: Duration::from_secs(5),
         propagate: |_| (),
+        bounds: upstream::Bounds::default(),
         observe: Arc::new(|_, _, _| ()),
+        note: Arc::new(|_| ()),
     }
 }
 
