@@ -48,8 +48,12 @@ serve() {
     return 1
 }
 
-# start_registry NAME: sets $registry. A port can be taken between the choice and the start, hence the attempts.
+# start_registry NAME [PROGRAM]: sets $registry: docker-registry 2.8.2, or registry3 (distribution 3.1.1), which looks
+# for the children of an index by their sha256 names alone, unless it is told not to look. A port can be taken between
+# the choice and the start, hence the attempts.
 start_registry() {
+    local program=${2-docker-registry} children=
+    [[ $program == docker-registry ]] || children=', indexes: {platforms: none}'
     for _ in 1 2 3; do
         registry=127.0.0.1:$(free_port)
         cat >"$work/$1.yaml" <<YAML
@@ -57,9 +61,21 @@ version: 0.1
 log: {level: warn, accesslog: {disabled: true}}
 storage: {filesystem: {rootdirectory: $work/$1}, delete: {enabled: true}}
 http: {addr: $registry, secret: upload-state}
-validation: {manifests: {urls: {allow: ["^https?://"]}}}
+validation: {manifests: {urls: {allow: ["^https?://"]}$children}}
 YAML
-        serve "$1" "http://$registry/v2/" docker-registry serve "$work/$1.yaml" && return
+        serve "$1" "http://$registry/v2/" "$program" serve "$work/$1.yaml" && return
+    done
+    return 1
+}
+
+# start_olareg NAME: sets $olareg, a registry with the Referrers API that keeps everything in memory.
+start_olareg() {
+    local port
+    for _ in 1 2 3; do
+        port=$(free_port)
+        olareg=127.0.0.1:$port
+        serve "$1" "http://$olareg/v2/" "$REGSEAL_TOOLS/olareg" serve --addr 127.0.0.1 --port "$port" \
+            --store-type mem --api-delete --api-blob-delete && return
     done
     return 1
 }

@@ -22,7 +22,10 @@ pub(crate) struct Signed {
 
 impl Signed {
     pub(crate) fn by_alice(stage: &Stage, name: &str) -> Self {
-        let repository = stage.repository(name);
+        Self::at(&stage.repository(name))
+    }
+
+    pub(crate) fn at(repository: &Repository) -> Self {
         let image = repository.push_image("v1");
         let signature = repository.attach(NOTATION, &image);
         let layer = Content::random(COSIGN_LAYER);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each module with what it may import besides itself. `telemetry::fields` stands for the names of fields, open to all.
-const MAY_IMPORT: [(&str, &[&str]); 17] = [
+const MAY_IMPORT: [(&str, &[&str]); 18] = [
     ("main", &["cli", "config", "app", "telemetry"]),
     ("lib", &[]),
     ("cli", &["config"]),
@@ -34,6 +34,7 @@ const MAY_IMPORT: [(&str, &[&str]); 17] = [
             "policy",
             "verification",
             "store",
+            "transfer",
         ],
     ),
     (
@@ -51,6 +52,7 @@ const MAY_IMPORT: [(&str, &[&str]); 17] = [
         "handlers",
         &["auth", "route", "admission", "store", "upstream"],
     ),
+    ("transfer", &["auth", "route", "store", "upstream"]),
     ("auth", &["route", "upstream"]),
     ("admission", &["policy", "verification", "store"]),
     ("policy", &["verification"]),
@@ -61,8 +63,9 @@ const MAY_IMPORT: [(&str, &[&str]); 17] = [
 ];
 
 /// What everybody may import, and which import nothing of the crate themselves; `backends` is there for tests only.
-const OPEN_TO_ALL: [&str; 8] = [
+const OPEN_TO_ALL: [&str; 9] = [
     "oci",
+    "certificates",
     "body",
     "clock",
     "secret",

@@ -81,10 +81,9 @@ fn referrers_are_only_read() {
     let image = repository.push_image("v1");
     let path = repository.path(&format!("referrers/{}", image.digest()));
     for method in ["POST", "PUT", "PATCH", "DELETE"] {
-        repository
-            .http
-            .request(method, &path, &[], "{}")
-            .refused(405, "UNSUPPORTED");
+        let reply = repository.http.request(method, &path, &[], "{}");
+        let reply = reply.refused(405, "UNSUPPORTED");
+        assert_eq!(reply.header("allow"), "GET, HEAD", "{method}");
     }
 }
 

@@ -6,7 +6,7 @@ use super::signer::payload;
 use super::{Keys, PROD, Theatre, config_of_policy, is, list_of, with};
 use crate::support::gate::{Gate, Verdict};
 use crate::support::images::{BUNDLE, INDEX};
-use crate::support::{ALICE, Auth, BOB, Content, Registry, Regseal, Repository};
+use crate::support::{ALICE, Auth, BOB, Content, Http, Registry, Regseal, Repository};
 
 /// What cannot be looked at is not given away in parts either.
 #[test]
@@ -114,4 +114,35 @@ fn junk_is_refused_beside_a_good_signature() {
     alice
         .put_manifest(&image.companion_tag(".sig"), &junk)
         .expect(201);
+}
+
+/// What a registry, or a page before it, says to one caller is nothing that is known of the content.
+#[test]
+fn what_another_caller_was_answered_opens_nothing() {
+    let registry = Registry::with(Auth::None);
+    let gate = Gate::before(&registry);
+    let (config, _files) = config_of_policy(&Keys::new());
+    let regseal = Regseal::at(&gate.endpoint).config(&config).start();
+    let behind = registry.endpoint.repository(ALICE, "prod/app");
+    let image = behind.image();
+    behind.push_blob(&image);
+    gate.rule(|asked| {
+        let is_read = asked.method == "GET" || asked.method == "HEAD";
+        match asked.user().as_deref() {
+            Some("eve") if asked.path.contains("/blobs/") => {
+                let page = vec![("Content-Type", "text/html".to_owned())];
+                Verdict::Answer(200, page, "<html>who are you?</html>".to_owned())
+            }
+            _ if is_read => Verdict::Pass,
+            _ => Verdict::refuse(403, "DENIED", asked),
+        }
+    });
+    let authority = &regseal.endpoint.authority;
+    let eve = Http::new(authority).basic("eve", "x");
+    let path = behind.path(&format!("blobs/{}", image.digest()));
+    for _ in 0..2 {
+        let reply = Http::new(authority).get(&path);
+        assert!(reply.status >= 400, "{reply:?}");
+        eve.get(&path);
+    }
 }

@@ -16,6 +16,7 @@ use super::{Auth, User};
 pub struct Tool {
     program: PathBuf,
     authority: String,
+    /// Flags that stand before every command.
     flags_before: Vec<String>,
     flags: Vec<String>,
     environment: Vec<(String, String)>,
@@ -57,12 +58,6 @@ impl Tool {
     /// Without the flags that its commands get, for one that does not know them.
     pub fn bare(self) -> Self {
         self.flags([])
-    }
-
-    /// Flags that stand before every command.
-    fn flags_before<const N: usize>(mut self, flags: [String; N]) -> Self {
-        self.flags_before = flags.into();
-        self
     }
 
     /// Runs the program's own login, which takes the endpoint as its last argument.
@@ -221,30 +216,35 @@ pub fn regctl(endpoint: &Endpoint, user: User) -> Tool {
 
 /// podman with storage of its own, and no system around it.
 pub fn podman(endpoint: &Endpoint, user: User) -> Tool {
-    let tool = Tool::new("podman", endpoint);
+    let cgroups = ["--cgroup-manager", "cgroupfs", "--events-backend", "none"];
+    with_storage("podman", &cgroups, endpoint, user)
+}
+
+/// buildah with storage of its own, and no system around it.
+pub fn buildah(endpoint: &Endpoint, user: User) -> Tool {
+    with_storage("buildah", &[], endpoint, user).environment("BUILDAH_ISOLATION", "chroot")
+}
+
+fn with_storage(name: &str, flags: &[&str], endpoint: &Endpoint, user: User) -> Tool {
+    let mut tool = Tool::new(name, endpoint);
     let path = |name: &str| tool.home().join(name).display().to_string();
-    let flags = [
+    let (storage, run, logins) = (path("storage"), path("run"), path("logins.json"));
+    let places = [
         "--root",
-        &path("storage"),
+        &storage,
         "--runroot",
-        &path("run"),
+        &run,
         "--storage-driver",
         "vfs",
-        "--cgroup-manager",
-        "cgroupfs",
-        "--events-backend",
-        "none",
-    ]
-    .map(ToOwned::to_owned);
-    let logins = path("logins.json");
+    ];
+    let flags = places.iter().chain(flags).map(|flag| (*flag).to_owned());
+    tool.flags_before = flags.collect();
     tool.file("logins.json", "{}");
     tool.file(
         ".config/containers/policy.json",
         r#"{"default": [{"type": "insecureAcceptAnything"}]}"#,
     );
-    let tool = tool
-        .environment("REGISTRY_AUTH_FILE", &logins)
-        .flags_before(flags);
+    let tool = tool.environment("REGISTRY_AUTH_FILE", &logins);
     match endpoint.access {
         Access::Open => tool,
         Access::Passwords | Access::Tokens(_) => tool.login(
@@ -263,7 +263,16 @@ pub fn podman(endpoint: &Endpoint, user: User) -> Tool {
 
 /// helm 3, for charts.
 pub fn helm(endpoint: &Endpoint, user: User) -> Tool {
-    let tool = Tool::new("helm", endpoint);
+    charts("helm", endpoint, user)
+}
+
+/// helm 4, for charts.
+pub fn helm4(endpoint: &Endpoint, user: User) -> Tool {
+    charts("helm4", endpoint, user)
+}
+
+fn charts(name: &str, endpoint: &Endpoint, user: User) -> Tool {
+    let tool = Tool::new(name, endpoint);
     match endpoint.access {
         Access::Open => tool,
         Access::Passwords | Access::Tokens(_) => tool.login(

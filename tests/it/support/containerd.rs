@@ -66,6 +66,15 @@ impl Containerd {
         self.tool.run(address.into_iter().chain(arguments))
     }
 
+    /// Fetches the content of an image, and makes none of it.
+    pub fn fetch(&self, reference: &str) -> Output {
+        let address = ["--address", self.socket.as_str(), "content"];
+        let fetch = ["fetch", "--plain-http", "--all-platforms"];
+        let login = self.login.iter().map(String::as_str);
+        let command = address.into_iter().chain(fetch).chain(login);
+        self.tool.run(command.chain([reference]))
+    }
+
     pub fn push(&self, reference: &str) -> Output {
         self.remote(&["push", "--plain-http"], reference)
     }
@@ -73,6 +82,25 @@ impl Containerd {
     pub fn pull(&self, reference: &str) -> Output {
         let pull = ["pull", "--plain-http", "--snapshotter", "native"];
         self.remote(&pull, reference)
+    }
+
+    /// Runs `ctr content` with a command that needs no registry.
+    pub fn content<const N: usize>(&self, arguments: [&str; N]) -> Output {
+        let address = ["--address", self.socket.as_str(), "content"];
+        self.tool.run(address.into_iter().chain(arguments))
+    }
+
+    /// Fetches by way of the hosts that the folder names for a registry.
+    pub fn fetch_by(&self, hosts: &str, reference: &str) -> Output {
+        let platforms = "--all-platforms";
+        self.content([
+            "fetch",
+            "--plain-http",
+            "--hosts-dir",
+            hosts,
+            platforms,
+            reference,
+        ])
     }
 
     fn remote(&self, command: &[&str], reference: &str) -> Output {

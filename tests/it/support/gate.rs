@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use base64ct::{Base64, Encoding};
+use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Uri, header};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -15,11 +15,11 @@ use hyper::service::service_fn;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::http::{Access, Endpoint};
+use super::http::{Access, Endpoint, repositories};
 use super::{ALICE, Registry, Regseal, Repository, block_on, runtime};
 
 /// A registry that is open to everybody, a gate before it, and regseal before the gate.
@@ -154,6 +154,56 @@ impl Asked {
         let encoded = self.header("Authorization").strip_prefix("Basic ")?;
         let text = String::from_utf8(Base64::decode_vec(encoded).ok()?).ok()?;
         Some(text.split_once(':')?.0.to_owned())
+    }
+
+    /// What a token says, which the gate does not verify.
+    fn claims(&self) -> Option<Value> {
+        let token = self.header("Authorization").strip_prefix("Bearer ")?;
+        let claims = Base64UrlUnpadded::decode_vec(token.split('.').nth(1)?).ok()?;
+        serde_json::from_slice(&claims).ok()
+    }
+
+    /// The name in a token.
+    pub fn holder(&self) -> Option<String> {
+        let claims = self.claims()?;
+        let name = claims["sub"].as_str()?;
+        (!name.is_empty()).then(|| name.to_owned())
+    }
+
+    /// Whether a token grants all that is asked for.
+    pub fn is_granted(&self) -> bool {
+        let Some(claims) = self.claims() else {
+            return false;
+        };
+        let access = claims["access"].as_array().cloned().unwrap_or_default();
+        let grants = |(name, action): &(String, &str)| {
+            let mut of_name = access.iter().filter(|access| access["name"] == **name);
+            of_name.any(|access| {
+                access["actions"]
+                    .as_array()
+                    .unwrap()
+                    .contains(&json!(action))
+            })
+        };
+        self.wants().iter().all(grants)
+    }
+
+    /// Method and path, as in a request line.
+    pub fn line(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+
+    /// What the rights of the tests are asked for: each repository with an action.
+    pub fn wants(&self) -> Vec<(String, &'static str)> {
+        let action = match self.method {
+            Method::GET | Method::HEAD => "pull",
+            Method::DELETE => "delete",
+            _ => "push",
+        };
+        let path = self.path.replace("%2F", "/");
+        let names = repositories(&path).map(ToOwned::to_owned);
+        let actions = std::iter::once(action).chain(std::iter::repeat("pull"));
+        names.zip(actions).collect()
     }
 }
 

@@ -262,7 +262,7 @@ impl Http {
 }
 
 /// The repositories a path names: its own, and the source of a mount.
-fn repositories(path: &str) -> impl Iterator<Item = &str> {
+pub fn repositories(path: &str) -> impl Iterator<Item = &str> {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let own = path.strip_prefix("/v2/").and_then(|rest| {
         ["/manifests/", "/blobs/", "/tags/", "/referrers/"]

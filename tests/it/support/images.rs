@@ -353,12 +353,12 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The target of `Link: <...>; rel="next"`.
+/// The target of `Link: <...>; rel="next"`, or without quotes, as some registries write it.
 pub fn next_page(link: &str) -> Option<String> {
     let (target, parameters) = link.strip_prefix('<')?.split_once('>')?;
     assert_eq!(
-        parameters.trim_start_matches([';', ' ']),
-        "rel=\"next\"",
+        parameters.trim_start_matches([';', ' ']).replace('"', ""),
+        "rel=next",
         "{link}"
     );
     Some(target.to_owned())

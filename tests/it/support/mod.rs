@@ -6,11 +6,15 @@
 pub mod backends;
 pub mod chance;
 pub mod clients;
+pub mod cloud;
+pub mod collector;
 pub mod containerd;
 pub mod docker;
 pub mod faults;
 pub mod gate;
+pub mod haproxy;
 pub mod http;
+pub mod http2;
 pub mod images;
 pub mod load;
 pub mod policy;
@@ -21,8 +25,10 @@ pub mod registry;
 pub mod regseal;
 pub mod replicas;
 pub mod stores;
+pub mod tls;
 pub mod token_server;
 pub mod users;
+pub mod wire;
 
 use std::future::Future;
 use std::sync::OnceLock;

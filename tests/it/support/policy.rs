@@ -152,14 +152,25 @@ impl Policy {
 
     /// A regseal that has this policy, to be started.
     pub fn regseal(&self, registry: &Registry) -> Builder {
-        let mut builder = Regseal::builder(registry);
-        for (key, value) in self.settings() {
-            let (name, value) = setting(key, &value);
-            builder = builder.environment(&name, &value);
-        }
+        self.regseal_at(&registry.endpoint, registry)
+    }
+
+    /// The same before something that stands before the registry.
+    pub fn regseal_at(&self, upstream: &Endpoint, registry: &Registry) -> Builder {
+        let mut builder = self.at(upstream);
         if registry.endpoint.auth() == Auth::Token {
             let realms = format!("[{:?}]", registry.tokens().realm());
             let (name, value) = setting("AUTH__REALMS", &realms);
+            builder = builder.environment(&name, &value);
+        }
+        builder
+    }
+
+    /// The same before whatever answers there.
+    pub fn at(&self, upstream: &Endpoint) -> Builder {
+        let mut builder = Regseal::at(upstream);
+        for (key, value) in self.settings() {
+            let (name, value) = setting(key, &value);
             builder = builder.environment(&name, &value);
         }
         builder

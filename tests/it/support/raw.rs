@@ -1,11 +1,13 @@
 //! Exact bytes on a connection, for what no HTTP library would send.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{PATIENCE, Reply};
+use tokio::net::TcpSocket;
+
+use super::{PATIENCE, Reply, block_on};
 
 pub struct Connection {
     stream: BufReader<TcpStream>,
@@ -21,6 +23,63 @@ impl Connection {
             stream: BufReader::new(stream),
             sent: String::new(),
         }
+    }
+
+    /// From an address of the loopback that is not the usual one.
+    pub fn from(source: [u8; 4], authority: &str) -> Self {
+        let target: SocketAddr = authority.parse().unwrap();
+        let stream = block_on(async {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind((source, 0).into()).unwrap();
+            socket.connect(target).await.unwrap()
+        });
+        let stream = stream.into_std().unwrap();
+        stream.set_nonblocking(false).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self {
+            stream: BufReader::new(stream),
+            sent: String::new(),
+        }
+    }
+
+    /// Reads so many bytes, whatever they are; fewer if the peer ends before.
+    pub fn read_some(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let _ = self
+            .stream
+            .by_ref()
+            .take(length as u64)
+            .read_to_end(&mut bytes);
+        bytes
+    }
+
+    /// Reads to the end and says how much came.
+    pub fn drain(&mut self) -> u64 {
+        let mut bytes = [0; 64 * 1024];
+        let mut length = 0;
+        while let Ok(read) = self.stream.read(&mut bytes) {
+            if read == 0 {
+                break;
+            }
+            length += read as u64;
+        }
+        length
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn half_close(&mut self) {
+        let _ = self.stream.get_mut().shutdown(Shutdown::Write);
+    }
+
+    /// Ends with a reset: what is on its way is lost.
+    pub fn reset(self) {
+        let stream = self.stream.into_inner();
+        let _ = stream.set_nonblocking(true);
+        block_on(async {
+            if let Ok(stream) = tokio::net::TcpStream::from_std(stream) {
+                let _ = stream.set_zero_linger();
+            }
+        });
     }
 
     /// Sends bytes as they are. A peer that has closed already is found when the answer is read.

@@ -75,6 +75,33 @@ impl Regseal {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// The memory it has resident, in KiB.
+    pub fn memory(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let amount = line.unwrap().trim().trim_end_matches(" kB");
+        amount.parse().unwrap()
+    }
+
+    /// The descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap();
+        open.count()
+    }
+
+    /// The sum of the lines of a metric that have all these labels; nothing counted is zero.
+    pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let page = self.admin.get("/metrics").expect(200);
+        let text = String::from_utf8(page.body.to_vec()).unwrap();
+        text.lines()
+            .filter_map(|line| line.strip_prefix(name))
+            .filter(|rest| rest.starts_with(['{', ' ']))
+            .filter(|rest| labels.iter().all(|label| rest.contains(label)))
+            .map(|rest| rest.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum()
+    }
+
     /// The folder of its objects, whether it keeps them in a directory itself or the server of its bucket does.
     pub fn objects(&self) -> PathBuf {
         match &self.options.stores {
@@ -95,10 +122,15 @@ impl Regseal {
 
     /// Runs another command of the program with the same settings.
     pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Another command of the program with the same settings, still to be run.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = command();
         command.args(arguments);
         self.options.configure(&mut command, &self.dir);
-        command.output().unwrap()
+        command
     }
 
     /// Sends a signal by name, such as `STOP`.
@@ -159,6 +191,12 @@ impl Builder {
     /// A configuration file; the addresses, the upstream and the data directory are given as flags all the same.
     pub fn config(mut self, yaml: &str) -> Self {
         self.config = Some(yaml.to_owned());
+        self
+    }
+
+    /// Another registry than that of the beginning: a whole URL.
+    pub fn upstream(mut self, url: &str) -> Self {
+        url.clone_into(&mut self.upstream);
         self
     }
 

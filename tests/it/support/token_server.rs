@@ -1,10 +1,10 @@
-//! A token service: gives out JWTs that docker-registry verifies by itself.
+//! A token service: gives out JWTs that docker-registry verifies by itself, and refresh tokens.
 //!
 //! It grants less than was asked with a status of 200, as real ones do, and is named `localhost`, since ggcr refuses a realm
 //! on a loopback address.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
@@ -36,6 +36,8 @@ pub struct Issuer {
     key: EcdsaKeyPair,
     certificate_der: Vec<u8>,
     certificate_pem: String,
+    /// Refresh tokens, each with whom it was given to.
+    refreshing: Mutex<Vec<(String, User)>>,
 }
 
 impl TokenServer {
@@ -86,7 +88,56 @@ impl Issuer {
                 .unwrap(),
             certificate_der: certificate.der().to_vec(),
             certificate_pem: certificate.pem(),
+            refreshing: Mutex::default(),
         }
+    }
+
+    /// The answer to a token request: its query and its form in one, with the password that came in a header.
+    pub fn answer(&self, fields: &str, basic: Option<&str>) -> (u16, Value) {
+        let fields = form(fields);
+        let field = |name: &str| {
+            let mut named = fields.iter().filter(|(key, _)| key == name);
+            named.next().map(|(_, value)| value.as_str())
+        };
+        let login = match (basic, field("username"), field("password")) {
+            (Some(basic), _, _) => Some(parse_basic(basic)),
+            (None, Some(name), Some(password)) => {
+                Some(Some((name.to_owned(), password.to_owned())))
+            }
+            (None, _, _) => None,
+        };
+        let user = match (login, field("refresh_token")) {
+            (None, None) => Ok(None),
+            (None, Some(token)) => self.refreshes(token).map(Some).ok_or(()),
+            (Some(login), _) => login
+                .and_then(|(name, password)| User::with_password(&name, &password))
+                .map(Some)
+                .ok_or(()),
+        };
+        let Ok(user) = user else {
+            return (401, json!({"errors": [{"code": "UNAUTHORIZED"}]}));
+        };
+        let scopes: Vec<&str> = fields
+            .iter()
+            .filter(|(key, _)| key == "scope")
+            .flat_map(|(_, value)| value.split(' '))
+            .collect();
+        let token = self.token(user.map(|user| user.name), &scopes);
+        let mut answer = json!({"token": token, "access_token": token, "expires_in": LIFETIME});
+        let is_for_later =
+            field("offline_token") == Some("true") || field("access_type") == Some("offline");
+        if let (Some(user), true) = (user, is_for_later) {
+            let token = super::images::random_hex(16);
+            answer["refresh_token"] = json!(token);
+            self.refreshing.lock().unwrap().push((token, user));
+        }
+        (200, answer)
+    }
+
+    fn refreshes(&self, token: &str) -> Option<User> {
+        let refreshing = self.refreshing.lock().unwrap();
+        let mut known = refreshing.iter().filter(|(known, _)| known == token);
+        known.next().map(|(_, user)| *user)
     }
 
     /// A token that grants what of the scopes (`repository:<name>:<action>,...`) the user may do, or nobody.
@@ -151,54 +202,16 @@ async fn serve(listener: TcpListener, issuer: Arc<Issuer>) {
     }
 }
 
-/// `GET` with Basic or without, or `POST` with the password grant of OAuth 2.
+/// `GET` with Basic or without, or `POST` with one of the grants of OAuth 2.
 async fn answer(request: Request<Incoming>, issuer: &Issuer) -> Response<Full<Bytes>> {
-    let basic = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .map(|value| parse_basic(value.as_bytes()));
+    let basic = request.headers().get(header::AUTHORIZATION).cloned();
     let query = request.uri().query().unwrap_or_default().to_owned();
-    let body = request
-        .into_body()
-        .collect()
-        .await
-        .unwrap_or_default()
-        .to_bytes();
-    let fields = form(&format!("{query}&{}", String::from_utf8_lossy(&body)));
-    let field = |name: &str| {
-        fields
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
-    };
-
-    let login = match (basic, field("username"), field("password")) {
-        (Some(login), _, _) => Some(login),
-        (None, Some(name), Some(password)) => Some(Some((name.to_owned(), password.to_owned()))),
-        (None, _, _) => None,
-    };
-    let user = match login
-        .map(|login| login.and_then(|(name, password)| User::with_password(&name, &password)))
-    {
-        Some(None) => {
-            return reply(
-                StatusCode::UNAUTHORIZED,
-                &json!({"errors": [{"code": "UNAUTHORIZED"}]}),
-            );
-        }
-        Some(user) => user.map(|user| user.name),
-        None => None,
-    };
-    let scopes: Vec<&str> = fields
-        .iter()
-        .filter(|(key, _)| key == "scope")
-        .flat_map(|(_, value)| value.split(' '))
-        .collect();
-    let token = issuer.token(user, &scopes);
-    reply(
-        StatusCode::OK,
-        &json!({"token": token, "access_token": token, "expires_in": LIFETIME}),
-    )
+    let body = request.into_body().collect().await;
+    let body = body.unwrap_or_default().to_bytes();
+    let fields = format!("{query}&{}", String::from_utf8_lossy(&body));
+    let basic = basic.as_ref().map(|value| value.to_str().unwrap_or(""));
+    let (status, body) = issuer.answer(&fields, basic);
+    reply(StatusCode::from_u16(status).unwrap(), &body)
 }
 
 fn reply(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
@@ -209,8 +222,8 @@ fn reply(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
         .unwrap()
 }
 
-fn parse_basic(value: &[u8]) -> Option<(String, String)> {
-    let encoded = std::str::from_utf8(value).ok()?.strip_prefix("Basic ")?;
+fn parse_basic(value: &str) -> Option<(String, String)> {
+    let encoded = value.strip_prefix("Basic ")?;
     let text = String::from_utf8(Base64::decode_vec(encoded).ok()?).ok()?;
     let (name, password) = text.split_once(':')?;
     Some((name.to_owned(), password.to_owned()))
