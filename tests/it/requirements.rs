@@ -244,7 +244,7 @@ const COMPANION_TAGS: &[Requirement] = &[
         "neither a header nor a 200 is proof of the API",
         &[
             "upstream_referrers::what_only_looks_like_the_api_is_not_believed",
-            "doctor::a_server_that_answers_everything_is_not_believed",
+            "doctor::doubts::a_server_that_answers_everything_is_not_believed",
         ],
     ),
 ];
@@ -379,7 +379,7 @@ const AUTHORISATION: &[Requirement] = &[
         50,
         "challenges are relayed with realm, service and scope",
         &[
-            "authorisation::challenges_are_relayed_as_they_are",
+            "authorisation::requests::challenges_are_relayed_as_they_are",
             "relay::every_challenge_names_the_relay_and_is_else_as_the_registry_made_it",
         ],
     ),
@@ -387,7 +387,7 @@ const AUTHORISATION: &[Requirement] = &[
         51,
         "what regseal answers itself the registry has allowed this caller",
         &[
-            "authorisation::what_is_not_a_clear_yes_is_none",
+            "authorisation::decisions::what_is_not_a_clear_yes_is_none",
             "bypass::nothing_is_read_without_the_right_to_pull",
             "lifecycle::without_the_registry_behind_nothing_is_given_out",
         ],
@@ -408,7 +408,7 @@ const AUTHORISATION: &[Requirement] = &[
         "signing needs the right to push, deleting that to delete",
         &[
             "bypass::who_may_only_pull_cannot_sign_or_delete",
-            "authorisation::who_gives_no_name_reads_and_does_not_write",
+            "authorisation::decisions::who_gives_no_name_reads_and_does_not_write",
             "gate::a_refused_deletion_deletes_nothing",
         ],
     ),
@@ -416,8 +416,8 @@ const AUTHORISATION: &[Requirement] = &[
         54,
         "only a yes is remembered, for its caller alone and never beyond its end",
         &[
-            "authorisation::a_right_that_was_taken_away_ends_on_every_path",
-            "authorisation::many_who_ask_at_once_cost_one_question",
+            "authorisation::decisions::a_right_that_was_taken_away_ends_on_every_path",
+            "authorisation::decisions::many_who_ask_at_once_cost_one_question",
             "bypass::a_token_that_has_ended_opens_nothing",
         ],
     ),
@@ -427,15 +427,15 @@ const AUTHORISATION: &[Requirement] = &[
         &[
             "uploads::foreign::a_storage_host_gets_bytes_and_no_credential",
             "reads::redirects::a_redirect_is_followed_without_the_credential",
-            "authorisation::a_wrapper_is_good_for_nothing_else",
-            "doctor::a_credential_is_shown_to_the_registry_it_is_for_and_to_no_other",
+            "authorisation::tokens::a_wrapper_is_good_for_nothing_else",
+            "doctor::care::a_credential_is_shown_to_the_registry_it_is_for_and_to_no_other",
             "lifecycle::logs_and_metrics_tell_no_secret",
         ],
     ),
     (
         56,
         "paths that are not of the specification pass as they are",
-        &["authorisation::token_services_below_the_api_are_reached_as_they_are"],
+        &["authorisation::requests::token_services_below_the_api_are_reached_as_they_are"],
     ),
     (
         57,
@@ -503,7 +503,7 @@ const HYGIENE: &[Requirement] = &[
             "faults::every_kind_of_request_survives_every_fault",
             "faults::refusals_of_a_busy_registry_reach_the_client",
             "faults::failures_of_the_registry_are_no_answers",
-            "authorisation::who_has_to_wait_is_not_asked_about",
+            "authorisation::decisions::who_has_to_wait_is_not_asked_about",
         ],
     ),
     (
@@ -549,7 +549,7 @@ const HYGIENE: &[Requirement] = &[
             "clients::signers::notation_with_tokens",
             "clients::signers::cosign_2_with_tokens",
             "clients::signers::cosign_3_with_tokens",
-            "authorisation::all_programs_work_where_the_token_service_is_on_another_host",
+            "authorisation::programs::all_programs_work_where_the_token_service_is_on_another_host",
         ],
     ),
 ];
