@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use tokio::sync::oneshot;
 use tracing::Instrument;
 
 use super::authorizer::AuthError;
@@ -92,13 +93,15 @@ impl Flights {
             name: name.clone(),
         };
         let question = question();
+        let (answer, answered) = oneshot::channel();
         let task = async move {
-            let _landing = landing;
-            question.await
+            let decided = question.await;
+            drop(landing);
+            // Nobody may be left who waits for it.
+            let _ = answer.send(decided);
         };
-        let task = tokio::spawn(task.in_current_span());
-        let decided = task
-            .map(|ended| ended.unwrap_or(Err(AuthError::Unanswered)))
+        let decided = answered
+            .map(|answered| answered.unwrap_or(Err(AuthError::Unanswered)))
             .boxed()
             .shared();
         let flight = Flight {
@@ -106,6 +109,9 @@ impl Flights {
             decided,
         };
         under_way.insert(name, flight.clone());
+        drop(under_way);
+        // A runtime that ends drops the task at once, and the flight with it, which takes the lock.
+        tokio::spawn(task.in_current_span());
         (flight, true)
     }
 }

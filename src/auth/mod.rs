@@ -17,5 +17,5 @@ pub mod relay;
 pub use authorizer::{AuthError, Authorizer, Config};
 pub use caller::Caller;
 pub use permit::{Permit, Pull, Push};
-pub use question::Refusal;
+pub use question::{Refusal, is_done};
 pub use relay::Relay;

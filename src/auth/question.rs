@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use http::{Method, Response, StatusCode};
 
 use super::authorizer::AuthError;
@@ -83,6 +83,9 @@ impl Question {
             .submit(&Method::POST, &path, &headers, Bytes::new())
             .await?;
         match answer.parts.status {
+            status if status.is_success() && !is_done(status, &answer.parts.headers) => {
+                Err(refused(answer))
+            }
             StatusCode::CREATED => Ok(()),
             StatusCode::ACCEPTED => {
                 self.cancel(&answer).await;
@@ -149,6 +152,17 @@ pub(super) fn is_manifest(headers: &HeaderMap) -> bool {
     media_type::ACCEPT_MANIFESTS
         .split(", ")
         .any(|known| known.eq_ignore_ascii_case(named))
+}
+
+/// Whether the registry behind has done what it was asked to write or to delete: a success, and no page where one may log
+/// in. Some registries call every answer a page: theirs are empty, or say where the content is.
+#[must_use]
+pub fn is_done(status: StatusCode, headers: &HeaderMap) -> bool {
+    let is_empty = headers
+        .get(CONTENT_LENGTH)
+        .is_some_and(|length| length == "0");
+    let is_theirs = is_empty || headers.contains_key(LOCATION);
+    status.is_success() && (is_theirs || !is_page(headers))
 }
 
 /// Whether an answer is a page for people.

@@ -209,7 +209,14 @@ impl Handlers {
         let response = self
             .delete_plainly(&with_digest(route, canonical.clone()), incoming)
             .await?;
-        if let Ok(permit) = self.authorizer.deleted(name, response.status()) {
+        // A manifest may be a blob as well, and keeps its names as long as it is there.
+        let is_left = matches!(route, Route::BlobDelete(..))
+            && self
+                .is_upstream(&caller, name, "manifests", &canonical)
+                .await?;
+        if let Ok(permit) = self.authorizer.deleted(name, response.status())
+            && !is_left
+        {
             let writer = self.custody.writer(&permit);
             if matches!(route, Route::ManifestDelete(..)) {
                 self.forget_second(&permit, &alias).await?;

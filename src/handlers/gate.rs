@@ -93,6 +93,10 @@ impl Handlers {
         {
             return Ok(kept);
         }
+        if status.is_success() && status != StatusCode::OK {
+            // The whole was asked for: what has bytes and is not that is judged by nobody.
+            return Err(HandlerError::Undecided { status });
+        }
         if status != StatusCode::OK {
             return Ok(self.relay_answer(&parts, without_body_of_head(&parts, answer)));
         }

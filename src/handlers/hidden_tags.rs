@@ -14,7 +14,7 @@ use crate::oci::{CompanionTag, RepositoryName, Tag};
 use crate::upstream::Answer;
 
 /// Pages of the registry's list that are read to fill one.
-const PAGES: usize = 64;
+const PAGES: usize = 16;
 
 impl Handlers {
     /// Takes the referrers tags out of a tag list, and fills the page from those behind it: some clients take a shorter
@@ -38,8 +38,9 @@ impl Handlers {
         let is_paged = answer.parts.headers.contains_key(LINK);
         let mut path = path.to_owned();
         let mut last = answer.clone();
+        let mut read = 0;
         for _ in 0..PAGES {
-            if asked.limit.is_none_or(|limit| tags.len() >= limit) {
+            if read > super::LIST_LIMIT || asked.limit.is_none_or(|limit| tags.len() >= limit) {
                 break;
             }
             let Some(next) = next_page(&last, &path, own_path) else {
@@ -47,6 +48,7 @@ impl Handlers {
             };
             let page = self.read_upstream(caller, &next, "application/json", super::LIST_LIMIT);
             let Some(page) = page.await? else { break };
+            read += page.body.len();
             let listed = tags_in(&page.body).map(|(_, tags)| tags);
             tags.extend(
                 listed

@@ -45,7 +45,6 @@ mod upstream_referrers;
 mod whole_upload;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -78,6 +77,8 @@ const LIST_LIMIT: usize = 32 << 20;
 
 /// How long it is believed that a repository has no second names; what another replica records is seen after that.
 const ALIASED: Duration = Duration::from_secs(2);
+/// How long it is believed that the registry behind finds no manifest by the name of a blob.
+const APART: Duration = Duration::from_secs(600);
 
 /// What is captured, and the bounds of what is read into memory.
 #[derive(Clone, Debug)]
@@ -149,8 +150,8 @@ pub struct Handlers {
     seen: Seen,
     /// Whether repositories have second names, as of a moment ago.
     aliased: Cache<RepositoryName, bool>,
-    /// The registry behind does not find a manifest by the name of a blob.
-    keeps_manifests_apart: Arc<AtomicBool>,
+    /// Repositories in which the registry behind does not find a manifest by the name of a blob, as of a while ago.
+    apart: Cache<RepositoryName, ()>,
 }
 
 /// A request with its caller.
@@ -205,7 +206,10 @@ impl Handlers {
                 .max_capacity(REMEMBERED)
                 .time_to_live(ALIASED)
                 .build(),
-            keeps_manifests_apart: Arc::default(),
+            apart: Cache::builder()
+                .max_capacity(REMEMBERED)
+                .time_to_live(APART)
+                .build(),
         }
     }
 

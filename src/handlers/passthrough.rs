@@ -5,12 +5,12 @@ use http::header::{
     CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderValue, LINK, LOCATION, RANGE,
 };
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, Request, Response, StatusCode, Uri, request};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, request};
 
 use super::Handlers;
 use super::answer::CONTENT_DIGEST;
 use super::error::HandlerError;
-use crate::auth::Caller;
+use crate::auth::{Caller, is_done};
 use crate::body::{self, Body};
 use crate::route::{Route, UploadStep};
 use crate::upstream::Answer;
@@ -57,10 +57,11 @@ impl Handlers {
         } else {
             self.upstream.send_to(&place, request).await?
         };
-        if let Place::Elsewhere(_) = place {
-            of_another_host(&mut response)?;
+        match place {
+            Place::Elsewhere(_) => of_another_host(&mut response)?,
+            Place::Own(_) => of_the_registry(route, &parts.method, &response)?,
         }
-        decided(response)
+        Ok(response)
     }
 
     /// Sends a body that is in memory and reads the whole answer. `again` says whether a second try can do no harm
@@ -79,7 +80,7 @@ impl Handlers {
             *request.headers_mut() = headers_to_forward(parts, caller);
             *request.uri_mut() = Uri::from(forwarded_path(route, &parts.uri)?);
             let response = self.upstream.send_bytes(request, again).await?;
-            let response = decided(response)?;
+            of_the_registry(route, &parts.method, &response)?;
             Ok::<_, HandlerError>(self.upstream.collect(response, ANSWER_LIMIT).await?)
         };
         let answer = sent(again).await?;
@@ -165,12 +166,13 @@ pub(super) fn headers_to_forward(parts: &request::Parts, caller: &Caller) -> Hea
 /// challenge, no cookie.
 fn of_another_host(response: &mut Response<Body>) -> Result<(), HandlerError> {
     let status = response.status();
-    if matches!(
+    let is_about_us = matches!(
         status,
         StatusCode::UNAUTHORIZED
             | StatusCode::FORBIDDEN
             | StatusCode::PROXY_AUTHENTICATION_REQUIRED
-    ) {
+    );
+    if status.is_informational() || is_about_us {
         return Err(HandlerError::Undecided { status });
     }
     let mut said = std::mem::take(response.headers_mut());
@@ -188,12 +190,21 @@ fn of_another_host(response: &mut Response<Body>) -> Result<(), HandlerError> {
     Ok(())
 }
 
-/// Nobody has asked for another protocol.
-fn decided(response: Response<Body>) -> Result<Response<Body>, HandlerError> {
-    match response.status() {
-        status if status.is_informational() => Err(HandlerError::Undecided { status }),
-        _ => Ok(response),
+/// Refuses what can be no answer of the registry: another protocol, for which nobody has asked, and a page in place of
+/// what was to be written or deleted, by which a client would believe that it was.
+fn of_the_registry(
+    route: &Route,
+    method: &Method,
+    response: &Response<Body>,
+) -> Result<(), HandlerError> {
+    let status = response.status();
+    let is_read = matches!(*method, Method::GET | Method::HEAD);
+    let may_be_page = is_read || matches!(route, Route::Passthrough);
+    let is_page = status.is_success() && !is_done(status, response.headers());
+    if status.is_informational() || (is_page && !may_be_page) {
+        return Err(HandlerError::Undecided { status });
     }
+    Ok(())
 }
 
 /// Whether some registries copy a whole blob before they answer: at the end of an upload, and where they mount.
@@ -248,7 +259,8 @@ fn forwarded_path(route: &Route, uri: &Uri) -> Result<PathAndQuery, http::Error>
 
 /// Path and query of an absolute location, verbatim: upload state in queries is signed by its registry.
 fn relative(location: &str, is_ours: impl Fn(&str) -> bool) -> Option<String> {
-    let (_, rest) = location.split_once("://")?;
+    let of_the_same_scheme = location.strip_prefix("//");
+    let rest = of_the_same_scheme.or_else(|| Some(location.split_once("://")?.1))?;
     let (authority, path) = rest.split_at_checked(rest.find(['/', '?']).unwrap_or(rest.len()))?;
     let path = if path.starts_with('/') {
         path.to_owned()
@@ -282,6 +294,8 @@ mod tests {
             ),
             ("https://registry:5000", Some("/")),
             ("http://registry:5000?x", Some("/?x")),
+            ("//registry:5000/v2/a?b", Some("/v2/a?b")),
+            ("//elsewhere/v2/a", None),
             ("http://elsewhere/v2/a", None),
             ("http://registry:5000@elsewhere/v2/a", None),
             ("/v2/a", None),

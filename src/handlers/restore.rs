@@ -12,7 +12,7 @@ use http::{Method, Request, StatusCode};
 use super::blob_pull::content_body;
 use super::error::HandlerError;
 use super::manifest_push::Pushed;
-use super::{Handlers, unique};
+use super::{Handlers, aliases, unique};
 use crate::auth::Caller;
 use crate::body::{Body, ReadError, RoomError};
 use crate::oci::{Digest, Manifest, RepositoryName, media_type};
@@ -28,15 +28,41 @@ impl Handlers {
         name: &RepositoryName,
         manifest: &Manifest,
     ) -> Result<(), HandlerError> {
+        let teaches = self.has_to_teach(caller, name, manifest).await?;
         for child in unique(manifest.manifests.iter()) {
-            self.teach_manifest(caller, name, &child.digest).await?;
+            if teaches {
+                self.teach_manifest(caller, name, &child.digest).await?;
+            }
             self.restore_manifest(caller, name, &child.digest).await?;
         }
         for blob in unique(manifest.blobs()) {
-            self.teach_blob(caller, name, &blob.digest).await?;
+            if teaches {
+                self.teach_blob(caller, name, &blob.digest).await?;
+            }
             self.restore_blob(caller, name, &blob.digest).await?;
         }
         Ok(())
+    }
+
+    /// Whether there are second names that the registry behind may have to learn, and the caller may push: each costs a
+    /// look into the objects.
+    async fn has_to_teach(
+        &self,
+        caller: &Caller,
+        name: &RepositoryName,
+        manifest: &Manifest,
+    ) -> Result<bool, HandlerError> {
+        let mut named = manifest.manifests.iter().chain(manifest.blobs());
+        if !named.any(|descriptor| aliases::is_second(&descriptor.digest))
+            || !self.custody.has_aliases(name).await?
+        {
+            return Ok(false);
+        }
+        match self.authorizer.push(caller, name, None).await {
+            // Its own answer to the manifest says that better.
+            Err(error) if error.is_a_no() => Ok(false),
+            decided => Ok(decided.map(|_| true)?),
+        }
     }
 
     /// Whether everything that a manifest references, but its subject, is on one side or the other.

@@ -3,8 +3,6 @@
 //!
 //! Registries find a blob by every name that it was uploaded under. Some find a manifest so as well.
 
-use std::sync::atomic::Ordering;
-
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH, HeaderValue};
 use http::{Method, StatusCode};
@@ -30,12 +28,12 @@ impl Handlers {
         name: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), HandlerError> {
-        if self.keeps_manifests_apart.load(Ordering::Relaxed) {
+        if self.apart.contains_key(name) || self.is_upstream(caller, name, "blobs", digest).await? {
             return Ok(());
         }
         let taught = self.teach(caller, name, "manifests", digest).await?;
         if taught && !self.is_upstream(caller, name, "manifests", digest).await? {
-            self.keeps_manifests_apart.store(true, Ordering::Relaxed);
+            self.apart.insert(name.clone(), ()).await;
             let blob = format!("/v2/{name}/blobs/{digest}");
             let headers = caller.headers();
             let undone = self
