@@ -133,6 +133,27 @@ fn content_goes_with_both_its_names() {
     }
 }
 
+/// The registry finds the bytes of a manifest among its blobs as well.
+#[test]
+fn a_manifest_keeps_its_names_when_it_is_deleted_as_a_blob() {
+    let stage = Stage::with(Auth::None);
+    let repository = stage.repository("a");
+    let image = image_of_second_names(&repository);
+    let index = Content::manifest(&json!({
+        "schemaVersion": 2,
+        "mediaType": INDEX,
+        "manifests": [described(&image)],
+    }));
+    for manifest in [&image, &index] {
+        let name = sha512(manifest);
+        repository.put_manifest(&name, manifest).expect(201);
+    }
+    let path = repository.path(&format!("blobs/{}", sha512(&image)));
+    repository.http.delete(&path);
+    let by_first = repository.get_manifest(&image.digest()).status;
+    assert_eq!(repository.get_manifest(&sha512(&image)).status, by_first);
+}
+
 #[test]
 fn a_name_holds_in_its_repository_alone() {
     let stage = Stage::with(Auth::None);
